@@ -1,0 +1,195 @@
+package record
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Schema names the JSON form of Result.
+const Schema = "pmtulab/result/v1"
+
+// Result is all that is kept of one run.
+type Result struct {
+	Schema   string  `json:"schema"`
+	Scenario string  `json:"scenario"`
+	Verdict  Verdict `json:"verdict"`
+	// Reasons says why the verdict is not Pass, one sentence each.
+	Reasons []string `json:"reasons,omitempty"`
+	// Partial is true when the run ended before its last step.
+	Partial bool `json:"partial,omitempty"`
+	// Started is the wall-clock moment that all Ms moments count from.
+	Started time.Time `json:"started"`
+	// DurationMs is how long the run took inside the kernel under test.
+	Duration Ms      `json:"duration_ms"`
+	Runtime  Runtime `json:"runtime"`
+	// Settings are the scenario's settings in force, by name.
+	Settings map[string]string `json:"settings,omitempty"`
+	// Drawing is the network as text, at most 100 columns wide.
+	Drawing []string `json:"drawing,omitempty"`
+	// Links are the interfaces as the kernel reported them after bring-up.
+	Links    []Link    `json:"links,omitempty"`
+	Requests []Request `json:"requests"`
+	Stalls   []Stall   `json:"stalls"`
+	// Counters holds the change of every kernel counter over the traffic,
+	// by node and "Protocol.Name"; counters that did not move are left out.
+	Counters     map[string]map[string]int64 `json:"counters"`
+	Exceptions   []Exception                 `json:"exceptions"`
+	Expectations []Expectation               `json:"expectations"`
+	Timeline     []Event                     `json:"timeline,omitempty"`
+	// Losses lists evidence that is known to be missing.
+	Losses []Loss `json:"losses,omitempty"`
+	// Arithmetic shows where the MTU and MSS figures come from.
+	Arithmetic []string `json:"arithmetic,omitempty"`
+	// Conclusion explains the run in a few sentences.
+	Conclusion []string `json:"conclusion,omitempty"`
+	// Phases is where the time of the run went, in order.
+	Phases []Phase `json:"phases,omitempty"`
+}
+
+// Runtime tells on what the run was made.
+type Runtime struct {
+	// On is host, uml or qemu.
+	On string `json:"on"`
+	// Kernel is the release of the kernel under test (uname -r).
+	Kernel string `json:"kernel"`
+	// Accelerator is none, kvm or tcg.
+	Accelerator string `json:"accelerator"`
+	// Reason says why this place was chosen.
+	Reason string `json:"reason"`
+}
+
+// Phase is one part of a run and how long it took.
+type Phase struct {
+	Name string `json:"name"`
+	Ms   Ms     `json:"ms"`
+}
+
+// Link is one interface as the kernel reported it.
+type Link struct {
+	Node      string `json:"node"`
+	Interface string `json:"interface"`
+	MTU       int    `json:"mtu"`
+	// Offloads holds the state of each offload by its ethtool name.
+	Offloads map[string]bool `json:"offloads,omitempty"`
+}
+
+// Leg is one TCP connection, seen from the client's side.
+type Leg struct {
+	Local  netip.AddrPort `json:"local"`
+	Remote netip.AddrPort `json:"remote"`
+	// MSSOut and MSSIn are the MSS options of the two SYNs in bytes; 0 when
+	// they were not captured.
+	MSSOut uint16 `json:"mss_out,omitempty"`
+	MSSIn  uint16 `json:"mss_in,omitempty"`
+}
+
+// Connection is the path of a request: the application's own TCP connection
+// and, through a sidecar, the one that the sidecar made for it.
+type Connection struct {
+	Name     string `json:"name"`
+	App      Leg    `json:"app"`
+	Upstream *Leg   `json:"upstream,omitempty"`
+}
+
+// Wire is the leg that crosses the network.
+func (c Connection) Wire() Leg {
+	if c.Upstream != nil {
+		return *c.Upstream
+	}
+	return c.App
+}
+
+// Request is one HTTPS request and what became of it.
+type Request struct {
+	Name       string     `json:"name"`
+	Connection Connection `json:"connection"`
+	// Bytes is the size of the request on the wire: TCP payload with TLS
+	// records, without headers of TCP and IP.
+	Bytes int `json:"bytes"`
+	// Wrote is when the application wrote the request.
+	Wrote Ms `json:"wrote_ms"`
+	// Connect, Handshake are how long TCP and TLS set-up took.
+	Connect   Ms `json:"connect_ms"`
+	Handshake Ms `json:"handshake_ms"`
+	// FirstByte is from the write to the first byte of the response.
+	FirstByte Ms `json:"first_byte_ms"`
+	// Latency is from the write to the end of the response.
+	Latency Ms `json:"latency_ms"`
+	// Status is the HTTP status, 0 when the request failed.
+	Status int `json:"status"`
+	// Failure is the error of a request that failed.
+	Failure string `json:"failure,omitempty"`
+	Class   Class  `json:"class"`
+	// ClassReasons are the observations that led to Class, each with the ids
+	// of its events.
+	ClassReasons []string `json:"class_reasons"`
+	// Counters is as in Result, over this request alone.
+	Counters map[string]map[string]int64 `json:"counters,omitempty"`
+}
+
+// WaitKind names what a stalled request waited for.
+type WaitKind string
+
+const (
+	// WaitProbe0: the zero-window probe timer, though nothing was in flight.
+	WaitProbe0 WaitKind = "probe0-timer"
+	// WaitDelayedAck: the peer's delayed acknowledgement of the probe.
+	WaitDelayedAck WaitKind = "delayed-ack"
+	// WaitRTT: a round trip to whoever refused the packet.
+	WaitRTT WaitKind = "round-trip"
+	// WaitRetransmit: the retransmission timer.
+	WaitRetransmit WaitKind = "retransmit-timer"
+	// WaitUnknown: time that no evidence explains.
+	WaitUnknown WaitKind = "unknown"
+)
+
+// Wait is a part of a stall with one cause.
+type Wait struct {
+	Kind WaitKind `json:"kind"`
+	Ms   Ms       `json:"ms"`
+	// Evidence are ids of events in the timeline.
+	Evidence []string `json:"evidence"`
+}
+
+// Stall is a time in which a connection had data to send and sent nothing.
+type Stall struct {
+	// Connection is Connection.Name.
+	Connection string `json:"connection"`
+	// Duration is from the write to the first packet on the wire.
+	Duration Ms     `json:"duration_ms"`
+	Waits    []Wait `json:"waits"`
+	// Predicted is the write plus the first sampled expiry of the timer.
+	Predicted Ms `json:"predicted_ms,omitempty"`
+	// Samples counts socket samples that show the stall.
+	Samples int `json:"samples"`
+}
+
+// Exception is a PMTU exception: what a node has learned about a destination.
+type Exception struct {
+	Node        string     `json:"node"`
+	Destination netip.Addr `json:"destination"`
+	Gateway     netip.Addr `json:"gateway,omitzero"`
+	Device      string     `json:"device,omitempty"`
+	MTU         int        `json:"mtu"`
+	// ExpiresS is the time left in seconds.
+	ExpiresS int `json:"expires_s"`
+	// Text is the exception in the words of ip route get.
+	Text string `json:"text,omitempty"`
+}
+
+// Expectation is one thing that the scenario claims, and what was measured.
+type Expectation struct {
+	Name   string `json:"name"`
+	Limit  string `json:"limit"`
+	Actual string `json:"actual"`
+	OK     bool   `json:"ok"`
+}
+
+// Loss is evidence that is known to be missing.
+type Loss struct {
+	// Source is the evidence source: packets, sockets, counters, routes.
+	Source string `json:"source"`
+	Node   string `json:"node,omitempty"`
+	Count  int    `json:"count"`
+	Detail string `json:"detail,omitempty"`
+}
