@@ -1,0 +1,46 @@
+# pmtulab: two commands matter, "make run" and "make test"; "make help" lists the rest.
+
+SHELL      := /bin/bash
+export CGO_ENABLED = 0
+GO         ?= go
+BIN        := bin/pmtulab
+SOURCES    := $(shell git ls-files '*.go' 'scenarios/*.yaml' go.mod go.sum 2>/dev/null)
+BUILDFLAGS := -trimpath -ldflags='-s -w'
+
+.PHONY: run
+run: deps build ## reproduce the field report on a real kernel, and explain it
+	./$(BIN) run report
+
+.PHONY: test
+test: deps build ## every test: unit tests, then the specs and package tests that need a kernel
+	scripts/test
+
+.PHONY: build
+build: $(BIN) ## the static binary, bin/pmtulab
+
+$(BIN): $(SOURCES)
+	$(GO) build $(BUILDFLAGS) -o $@ ./cmd/pmtulab
+
+.PHONY: deps
+deps: ## install the host packages that are missing
+	@scripts/install
+
+.PHONY: lint
+lint: ## formatting, go vet, golangci-lint
+	scripts/lint
+
+.PHONY: bench
+bench: deps build ## every figure that the documentation names, with its floor
+	scripts/bench
+
+.PHONY: soak
+soak: deps build ## 50 runs of the report, and 30 SIGKILLs with a look for leftovers
+	scripts/soak
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin out
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 10

@@ -1,0 +1,362 @@
+// Package report shows a record.Result to people and machines. It is pure: it
+// renders what was recorded, and measures nothing.
+package report
+
+import (
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+
+	"github.com/pmtulab/pmtulab/lab/diagnosis"
+	"github.com/pmtulab/pmtulab/lab/record"
+)
+
+// Terminal writes r as text of at most 100 columns.
+func Terminal(w io.Writer, r record.Result, color bool) error {
+	t := &terminal{Result: r, color: color}
+	t.headline()
+	t.section("Network", r.Drawing...)
+	t.requests()
+	t.exceptions()
+	t.counters()
+	t.section("Arithmetic", r.Arithmetic...)
+	t.expectations()
+	t.section("Conclusion", wrap(r.Conclusion, width-2)...)
+	t.reasons()
+	if _, err := io.WriteString(w, t.out.String()); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+const width = 100
+
+type terminal struct {
+	record.Result
+	color bool
+	out   strings.Builder
+}
+
+// Colours of the terminal's own palette, so that they suit its background.
+const (
+	red    = "1"
+	green  = "2"
+	yellow = "3"
+	cyan   = "6"
+)
+
+func (t *terminal) paint(color, s string) string {
+	if !t.color {
+		return s
+	}
+	return lipgloss.NewStyle().Foreground(lipgloss.Color(color)).Render(s)
+}
+
+func (t *terminal) bold(s string) string {
+	if !t.color {
+		return s
+	}
+	return lipgloss.NewStyle().Bold(true).Render(s)
+}
+
+func (t *terminal) faint(s string) string {
+	if !t.color {
+		return s
+	}
+	return lipgloss.NewStyle().Faint(true).Render(s)
+}
+
+func (t *terminal) line(format string, args ...any) { fmt.Fprintf(&t.out, format+"\n", args...) }
+
+func (t *terminal) section(title string, lines ...string) {
+	if len(lines) == 0 {
+		return
+	}
+	t.line("\n%s", t.bold(title))
+	for _, l := range lines {
+		t.line("  %s", l)
+	}
+}
+
+func (t *terminal) headline() {
+	partial := ""
+	if t.Partial {
+		partial = " (partial)"
+	}
+	t.line("%s  %s%s  Linux %s on %s  %.2f s", t.bold(t.Scenario), t.verdict(), partial, t.Runtime.Kernel, place(t.Runtime), t.Duration/1000)
+	if t.Runtime.Reason != "" {
+		t.line("%s", t.faint("chosen because "+t.Runtime.Reason))
+	}
+}
+
+func place(r record.Runtime) string {
+	switch r.On {
+	case "uml":
+		return "User-Mode Linux"
+	case "qemu":
+		return "QEMU with " + r.Accelerator
+	default:
+		return "this host"
+	}
+}
+
+func (t *terminal) verdict() string {
+	word := strings.ToUpper(string(t.Verdict))
+	switch t.Verdict {
+	case record.Pass:
+		return t.paint(green, word)
+	case record.Fail, record.Error:
+		return t.paint(red, word)
+	default:
+		return t.paint(yellow, word)
+	}
+}
+
+func (t *terminal) classed(c record.Class) string {
+	switch c {
+	case record.Clean:
+		return t.paint(green, string(c))
+	case record.PMTURetransmit, record.Rescued, record.Fragmented:
+		return t.paint(yellow, string(c))
+	default:
+		return t.paint(red, string(c))
+	}
+}
+
+func (t *terminal) requests() {
+	if len(t.Requests) == 0 {
+		return
+	}
+	t.line("\n%s  %s", t.bold("What happened"), t.faint("ms after the write of each request, in the client, on its wire leg"))
+	for i, q := range t.Requests {
+		if i > 0 {
+			t.line("")
+		}
+		wire := q.Connection.Wire()
+		leg := "the application's own socket"
+		if q.Connection.Upstream != nil {
+			leg = "the sidecar's upstream leg"
+		}
+		t.line("  %s  %s  %.1f ms", t.bold(q.Name), t.classed(q.Class), q.Latency)
+		t.line("     %d bytes of TLS, %s → %s, %s", q.Bytes, wire.Local, wire.Remote, leg)
+		t.line("     SYN MSS %s out, %s in%s", mss(wire.MSSOut), mss(wire.MSSIn), appMSS(q.Connection))
+		if q.Failure != "" {
+			t.line("     %s", t.paint(red, q.Failure))
+		}
+		for _, l := range t.story(q) {
+			t.line("     %s", l)
+		}
+	}
+}
+
+func appMSS(c record.Connection) string {
+	if c.Upstream == nil {
+		return ""
+	}
+	return fmt.Sprintf("; on the application's leg %s out, %s in", mss(c.App.MSSOut), mss(c.App.MSSIn))
+}
+
+func mss(n uint16) string {
+	if n == 0 {
+		return "(not seen)"
+	}
+	return fmt.Sprint(n)
+}
+
+// story tells one request packet by packet, with the waits between them.
+func (t *terminal) story(q record.Request) []string {
+	wire := q.Connection.Wire()
+	at := func(m record.Ms) string { return fmt.Sprintf("%+7.1f", m-q.Wrote) }
+	lines := []string{fmt.Sprintf("%s  the application writes %d bytes", at(q.Wrote), q.Bytes)}
+	waits := t.waits(q)
+	var first, highest uint32
+	sent, sampled := false, false
+	for _, e := range t.Timeline {
+		if e.At < q.Wrote || q.Latency > 0 && e.At > q.Wrote+q.Latency {
+			continue
+		}
+		if wait, ok := waits[e.ID]; ok {
+			lines = append(lines, t.paint(red, fmt.Sprintf("%7s  %.1f ms: %s", "┆", wait.Ms, waitText[wait.Kind])))
+		}
+		if e.Connection != q.Connection.Name || e.Leg == record.AppLeg && q.Connection.Upstream != nil {
+			continue
+		}
+		switch p := e.Packet; {
+		case e.Socket != nil && diagnosis.Stalled(e.Socket) && !sampled:
+			sampled = true
+			s := e.Socket
+			lines = append(lines, fmt.Sprintf("%s  socket: timer %s, expires in %.0f ms; unacked %d, notsent %d, mss %d, pmtu %d  %s",
+				at(e.At), s.Timer, s.Expires, s.Unacked, s.NotSent, s.SendMSS, s.PMTU, t.faint(e.ID)))
+		case p == nil || p.Out && p.Inner != nil:
+			continue
+		case p.FragNeeded() && !p.Out && quotesLocal(p, wire):
+			who := fmt.Sprintf("← ICMP frag-needed from %s", p.Source)
+			if p.SelfAddressed() {
+				who = fmt.Sprintf("↺ ICMP frag-needed from %s to itself on %s", p.Source, e.Interface)
+			}
+			lines = append(lines, t.paint(yellow, fmt.Sprintf("%s  %s, mtu %d, quoting %d bytes", at(e.At), who, p.ICMP.MTU, p.ICMP.Quoted.Length))+"  "+t.faint(e.ID))
+		case p.TCP != nil && p.Out && p.Source == wire.Local.Addr() && e.Interface != "lo" && p.TCP.Payload > 0:
+			if !sent {
+				first, highest, sent = p.TCP.Seq, p.TCP.Seq, true
+			}
+			again := ""
+			if int32(p.TCP.Seq-highest) < 0 {
+				again = ", retransmitted"
+			}
+			if end := p.TCP.Seq + uint32(p.TCP.Payload); int32(end-highest) > 0 {
+				highest = end
+			}
+			lines = append(lines, fmt.Sprintf("%s  → packet of %d bytes, data %d–%d%s  %s", at(e.At), p.Length,
+				p.TCP.Seq-first, p.TCP.Seq-first+uint32(p.TCP.Payload), again, t.faint(e.ID)))
+		case p.TCP != nil && !p.Out && p.Destination == wire.Local.Addr() && e.Interface != "lo":
+			what := "ACK"
+			if p.TCP.Payload > 0 {
+				what = fmt.Sprintf("%d bytes of response", p.TCP.Payload)
+			}
+			if sent {
+				what += fmt.Sprintf(", acknowledges %d", p.TCP.Ack-first)
+			}
+			lines = append(lines, fmt.Sprintf("%s  ← %s  %s", at(e.At), what, t.faint(e.ID)))
+		}
+	}
+	if q.Status != 0 {
+		lines = append(lines, fmt.Sprintf("%s  the application has the response, status %d", at(q.Wrote+q.Latency), q.Status))
+	}
+	return lines
+}
+
+func quotesLocal(p *record.Packet, wire record.Leg) bool {
+	from, _, ok := p.ICMP.Quoted.Endpoints()
+	return ok && from == wire.Local
+}
+
+var waitText = map[record.WaitKind]string{
+	record.WaitProbe0:     "the probe0 timer, with nothing in flight",
+	record.WaitDelayedAck: "the receiver's delayed ACK",
+	record.WaitRTT:        "a round trip",
+	record.WaitRetransmit: "the retransmission timer",
+	record.WaitUnknown:    "unexplained",
+}
+
+// waits are the waits of q's stall by the id of the event that ended each.
+func (t *terminal) waits(q record.Request) map[string]record.Wait {
+	out := map[string]record.Wait{}
+	for _, s := range t.Stalls {
+		if s.Connection != q.Connection.Name {
+			continue
+		}
+		for i, w := range s.Waits {
+			if len(w.Evidence) == 0 {
+				continue
+			}
+			end := w.Evidence[len(w.Evidence)-1]
+			if w.Kind == record.WaitDelayedAck && len(w.Evidence) > 1 {
+				end = w.Evidence[1] // the ACK itself
+			}
+			_ = i
+			out[end] = w
+		}
+	}
+	return out
+}
+
+func (t *terminal) exceptions() {
+	var lines []string
+	for _, x := range t.Exceptions {
+		lines = append(lines, fmt.Sprintf("%s: %s", x.Node, x.Text))
+	}
+	t.section("PMTU exceptions, as ip route get shows them", lines...)
+}
+
+// shown are the counters that tell the story; the result holds all of them.
+var shown = []string{
+	"Icmp.InDestUnreachs", "Icmp.OutDestUnreachs", "Ip.FragFails", "Tcp.RetransSegs",
+	"TcpExt.TCPTimeouts", "TcpExt.TCPWinProbe", "TcpExt.OutOfWindowIcmps",
+}
+
+func (t *terminal) counters() {
+	if len(t.Requests) == 0 {
+		return
+	}
+	var nodes []string
+	for node := range t.Requests[0].Counters {
+		nodes = append(nodes, node)
+	}
+	sort.Strings(nodes)
+	var lines []string
+	head := fmt.Sprintf("%-24s", "")
+	for _, q := range t.Requests {
+		for _, node := range nodes {
+			head += fmt.Sprintf("%12s", q.Name+" "+node)
+		}
+	}
+	lines = append(lines, t.faint(head))
+	for _, name := range shown {
+		l := fmt.Sprintf("%-24s", name)
+		for _, q := range t.Requests {
+			for _, node := range nodes {
+				cell := fmt.Sprintf("%12d", q.Counters[node][name])
+				if q.Counters[node][name] == 0 {
+					cell = t.faint(fmt.Sprintf("%12s", "·"))
+				}
+				l += cell
+			}
+		}
+		lines = append(lines, l)
+	}
+	t.section("Counters during each request", lines...)
+}
+
+func (t *terminal) expectations() {
+	if len(t.Expectations) == 0 {
+		return
+	}
+	met := 0
+	for _, x := range t.Expectations {
+		if x.OK {
+			met++
+		}
+	}
+	var lines []string
+	for _, x := range t.Expectations {
+		mark := t.paint(green, "✓")
+		if !x.OK {
+			mark = t.paint(red, "✗")
+		}
+		limit := ""
+		if x.Limit != x.Actual {
+			limit = fmt.Sprintf(" (%s)", x.Limit)
+		}
+		lines = append(lines, fmt.Sprintf("%s %s: %s%s", mark, x.Name, x.Actual, limit))
+	}
+	t.section(fmt.Sprintf("Expectations: %d of %d met", met, len(t.Expectations)), lines...)
+}
+
+func (t *terminal) reasons() {
+	if t.Verdict == record.Pass {
+		return
+	}
+	t.section("Why the verdict is "+string(t.Verdict), wrap(t.Reasons, width-2)...)
+}
+
+// wrap breaks each text into lines of at most columns, at spaces.
+func wrap(texts []string, columns int) []string {
+	var lines []string
+	for _, text := range texts {
+		l := ""
+		for _, word := range strings.Fields(text) {
+			if l != "" && len([]rune(l))+1+len([]rune(word)) > columns {
+				lines, l = append(lines, l), ""
+			}
+			if l != "" {
+				l += " "
+			}
+			l += word
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}

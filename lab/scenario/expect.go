@@ -1,0 +1,133 @@
+package scenario
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/pmtulab/pmtulab/lab/record"
+)
+
+// check compares one Expect with the result: one record.Expectation for each
+// thing that it claims.
+func (e Expect) check(result record.Result) []record.Expectation {
+	switch {
+	case e.Counter != "":
+		return []record.Expectation{e.checkCounter(result)}
+	case e.Request != "":
+		return e.checkRequest(result)
+	case e.Connection != "":
+		return e.checkHandshake(result)
+	default:
+		return []record.Expectation{e.checkException(result)}
+	}
+}
+
+// missing is the answer when the thing itself was not there to be measured.
+func missing(name, limit string) record.Expectation {
+	return record.Expectation{Name: name, Limit: limit, Actual: "not measured"}
+}
+
+func (e Expect) checkRequest(result record.Result) []record.Expectation {
+	request := find(result.Requests, func(r record.Request) bool { return r.Name == e.Request })
+	if request == nil {
+		return []record.Expectation{missing("request "+e.Request, "made")}
+	}
+	var out []record.Expectation
+	if e.Class != "" {
+		out = append(out, record.Expectation{
+			Name: "class of request " + e.Request, Limit: string(e.Class), Actual: string(request.Class), OK: request.Class == e.Class,
+		})
+	}
+	if e.LatencyBelow > 0 {
+		limit := record.Millis(e.LatencyBelow)
+		out = append(out, record.Expectation{
+			Name: "latency of request " + e.Request, Limit: fmt.Sprintf("below %g ms", limit),
+			Actual: fmt.Sprintf("%.1f ms", request.Latency), OK: request.Status != 0 && request.Latency < limit,
+		})
+	}
+	if e.Samples == 0 && e.PredictedWithin == 0 {
+		return out
+	}
+	stall := find(result.Stalls, func(s record.Stall) bool { return s.Connection == request.Connection.Name })
+	if e.Samples > 0 {
+		x := missing("socket samples of the stall of request "+e.Request, fmt.Sprintf("at least %d", e.Samples))
+		if stall != nil {
+			x.Actual, x.OK = fmt.Sprint(stall.Samples), stall.Samples >= e.Samples
+		}
+		out = append(out, x)
+	}
+	if e.PredictedWithin > 0 {
+		limit := record.Millis(e.PredictedWithin + tick())
+		x := missing("end of the stall of request "+e.Request, fmt.Sprintf("within %g ms of the sampled timer (one tick is %v)", limit, tick().Round(time.Millisecond)))
+		if stall != nil {
+			off := request.Wrote + stall.Duration - stall.Predicted
+			x.Actual, x.OK = fmt.Sprintf("%+.1f ms", off), math.Abs(float64(off)) <= float64(limit)
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+func (e Expect) checkCounter(result record.Result) record.Expectation {
+	name, deltas := fmt.Sprintf("%s of %s", e.Counter, e.Node), result.Counters
+	if e.Request != "" {
+		name += " during request " + e.Request
+		request := find(result.Requests, func(r record.Request) bool { return r.Name == e.Request })
+		if request == nil {
+			return missing(name, fmt.Sprint(*e.Equals))
+		}
+		deltas = request.Counters
+	}
+	if deltas[e.Node] == nil {
+		return missing(name, fmt.Sprint(*e.Equals))
+	}
+	actual := deltas[e.Node][e.Counter]
+	return record.Expectation{Name: name, Limit: fmt.Sprint(*e.Equals), Actual: fmt.Sprint(actual), OK: actual == *e.Equals}
+}
+
+func (e Expect) checkHandshake(result record.Result) []record.Expectation {
+	name := fmt.Sprintf("the %s leg of connection %s", e.Leg, e.Connection)
+	request := find(result.Requests, func(r record.Request) bool { return r.Connection.Name == e.Connection })
+	if request == nil {
+		return []record.Expectation{missing("MSS on "+name, "measured")}
+	}
+	leg := &request.Connection.App
+	if e.Leg == record.UpstreamLeg {
+		leg = request.Connection.Upstream
+	}
+	var out []record.Expectation
+	compare := func(what string, want, got uint16) {
+		if want > 0 {
+			out = append(out, record.Expectation{
+				Name: what + " on " + name, Limit: fmt.Sprint(want), Actual: fmt.Sprint(got), OK: want == got,
+			})
+		}
+	}
+	if leg == nil {
+		return []record.Expectation{missing("MSS on "+name, "measured")}
+	}
+	compare("MSS in the SYN", e.MSSOut, leg.MSSOut)
+	compare("MSS in the SYN-ACK", e.MSSIn, leg.MSSIn)
+	return out
+}
+
+func (e Expect) checkException(result record.Result) record.Expectation {
+	name := fmt.Sprintf("PMTU exception of %s for %s", e.Node, e.Exception)
+	found := find(result.Exceptions, func(x record.Exception) bool { return x.Node == e.Node && x.Destination == e.Exception })
+	if found == nil {
+		return record.Expectation{Name: name, Limit: fmt.Sprintf("mtu %d", e.MTU), Actual: "none", OK: false}
+	}
+	return record.Expectation{
+		Name: name, Limit: fmt.Sprintf("mtu %d", e.MTU), Actual: fmt.Sprintf("mtu %d", found.MTU), OK: found.MTU == e.MTU,
+	}
+}
+
+func find[T any](list []T, match func(T) bool) *T {
+	for i := range list {
+		if match(list[i]) {
+			return &list[i]
+		}
+	}
+	return nil
+}

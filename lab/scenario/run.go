@@ -1,0 +1,424 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pmtulab/pmtulab/lab"
+	"github.com/pmtulab/pmtulab/lab/diagnosis"
+	"github.com/pmtulab/pmtulab/lab/evidence"
+	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/lab/traffic"
+	"github.com/pmtulab/pmtulab/lab/wait"
+)
+
+// Options of a run. The zero value is fit for use.
+type Options struct {
+	// Settings are recorded in the result; Parse has applied them already.
+	Settings map[string]string
+	// Runtime tells where the run happens; Kernel is filled in by Run.
+	Runtime record.Runtime
+	// Progress is told what happens, one line at a time.
+	Progress func(line string)
+	// Checkpoint receives what is known so far, after each step: should the
+	// machine die, the last one is the partial result.
+	Checkpoint func(record.Result)
+	// Observed is called once the network is up, before any traffic. The lab
+	// is closed when Run returns.
+	Observed func(*lab.Lab) error
+}
+
+// Limits of one step. They are far beyond anything that is measured: a step
+// that reaches one has failed.
+const (
+	openTimeout    = 10 * time.Second
+	requestTimeout = 20 * time.Second
+	quietTimeout   = 5 * time.Second
+)
+
+// Run makes the experiment on this kernel. It always returns a result: where
+// the lab fails, with the verdict unsupported or error, the reason, and what
+// was measured until then, marked as partial.
+func Run(ctx context.Context, s Scenario, o Options) record.Result {
+	r := &run{scenario: s, options: o, started: time.Now(), conns: map[string]*conn{}}
+	r.result = record.Result{
+		Schema: record.Schema, Scenario: s.Name, Verdict: record.Error, Partial: true,
+		Started: r.started.UTC(), Runtime: o.Runtime, Settings: o.Settings,
+		Requests: []record.Request{}, Stalls: []record.Stall{}, Exceptions: []record.Exception{},
+		Counters: map[string]map[string]int64{}, Expectations: []record.Expectation{},
+	}
+	r.result.Runtime.Kernel = release()
+
+	err := r.live(ctx)
+	r.explain()
+	r.result.Duration = r.now()
+	r.judge(err)
+	return r.result
+}
+
+// run is a scenario under way.
+type run struct {
+	scenario Scenario
+	options  Options
+	started  time.Time
+	result   record.Result
+
+	lab      *lab.Lab
+	observer *evidence.Observer
+	ca       *traffic.CA
+	servers  []*traffic.Server
+	conns    map[string]*conn
+	before   evidence.Counters
+}
+
+// conn is a connection of the scenario, alive.
+type conn struct {
+	traffic *traffic.Conn
+	from    *lab.Node
+	record  record.Connection
+	// quiet is the wire socket as it was when it was proven quiet.
+	quiet *record.Socket
+}
+
+func (r *run) now() record.Ms { return record.Millis(time.Since(r.started)) }
+
+func (r *run) at(t time.Time) record.Ms { return record.Millis(t.Sub(r.started)) }
+
+func (r *run) progress(format string, args ...any) {
+	if r.options.Progress != nil {
+		r.options.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// phase adds the time since *since to the result and moves *since on.
+func (r *run) phase(name string, since *time.Time) {
+	now := time.Now()
+	r.result.Phases = append(r.result.Phases, record.Phase{Name: name, Ms: record.Millis(now.Sub(*since))})
+	*since = now
+}
+
+// live builds the network, makes the traffic, and takes everything down.
+func (r *run) live(ctx context.Context) (err error) {
+	clock := time.Now()
+	r.progress("build the network %s", r.scenario.Topology.Name)
+	r.result.Drawing = r.scenario.Topology.Draw()
+	if r.lab, err = lab.Up(ctx, r.scenario.Topology); err != nil {
+		return fmt.Errorf("build the network: %w", err)
+	}
+	defer func() {
+		clock := time.Now()
+		err = errors.Join(err, r.lab.Close())
+		r.phase("take down", &clock)
+	}()
+	defer r.hangUp()
+	r.result.Links = links(r.lab)
+	r.phase("build", &clock)
+
+	if r.observer, err = evidence.Start(ctx, evidence.Config{Nodes: observed(r.lab), Origin: r.started}); err != nil {
+		return fmt.Errorf("observe the network: %w", err)
+	}
+	defer func() { err = errors.Join(err, r.gather()) }()
+	if r.options.Observed != nil {
+		if err := r.options.Observed(r.lab); err != nil {
+			return err
+		}
+	}
+	r.phase("observe", &clock)
+
+	if err := r.serve(ctx); err != nil {
+		return err
+	}
+	if r.before, err = r.observer.Snapshot(); err != nil {
+		return fmt.Errorf("read the counters: %w", err)
+	}
+	r.phase("serve", &clock)
+
+	for i, step := range r.scenario.Steps {
+		if err := r.step(ctx, step); err != nil {
+			return fmt.Errorf("step %d: %w", i+1, err)
+		}
+		r.checkpoint()
+	}
+	r.result.Partial = false
+	r.phase("steps", &clock)
+	return nil
+}
+
+// serve starts the servers.
+func (r *run) serve(ctx context.Context) error {
+	var err error
+	if r.ca, err = traffic.NewCA(serverAddresses(r.scenario)...); err != nil {
+		return fmt.Errorf("prepare TLS: %w", err)
+	}
+	for _, server := range r.scenario.Servers {
+		s, err := traffic.Serve(ctx, r.lab.Node(server.Node), server.Address.String(), r.ca, traffic.TLS{})
+		if err != nil {
+			return fmt.Errorf("start the server in %s: %w", server.Node, err)
+		}
+		r.servers = append(r.servers, s)
+	}
+	return nil
+}
+
+func (r *run) step(ctx context.Context, step Step) error {
+	switch {
+	case step.Open != "":
+		return r.open(ctx, step.Open)
+	case len(step.Quiet) > 0:
+		for _, name := range step.Quiet {
+			if err := r.quiet(ctx, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	case step.Request != nil:
+		return r.request(ctx, *step.Request)
+	default:
+		return errors.New("nothing to do in it")
+	}
+}
+
+func (r *run) open(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	spec := r.scenario.connection(name)
+	r.progress("open connection %s to %s", name, spec.To)
+	r.observer.Mark("open connection " + name)
+	from := r.lab.Node(spec.From)
+	t, err := traffic.Open(ctx, from, r.ca, traffic.Options{
+		Address: spec.To.String(), TLS: traffic.TLS{PostQuantum: spec.PostQuantum},
+	})
+	if err != nil {
+		return fmt.Errorf("open connection %s from %s: %w", name, spec.From, err)
+	}
+	c := &conn{traffic: t, from: from, record: record.Connection{Name: name, App: record.Leg{Local: t.Local, Remote: t.Remote}}}
+	r.conns[name] = c
+	if sidecar := from.Sidecar(); sidecar != nil {
+		proxied, err := sidecar.Connection(ctx, t.Local)
+		if err != nil {
+			return fmt.Errorf("find the upstream leg of connection %s: %w", name, err)
+		}
+		c.record.Upstream = &record.Leg{Local: proxied.UpstreamLocal, Remote: proxied.UpstreamRemote}
+	}
+	return nil
+}
+
+// settle is how long a socket must stay unchanged to be called quiet: longer
+// than a delayed acknowledgement takes (TCP_DELACK_MIN is 40 ms; a fresh
+// connection does not use more).
+const settle = 60 * time.Millisecond
+
+// errNotQuiet marks a request whose socket sent something after it was proven
+// quiet: its next transmit looked the route up, and the outcome says nothing.
+var errNotQuiet = errors.New("socket was not quiet")
+
+func (r *run) quiet(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, quietTimeout)
+	defer cancel()
+	c := r.conns[name]
+	var last record.Socket
+	since := time.Now()
+	err := wait.Until(ctx, "connection "+name+" to be quiet", 5*time.Millisecond, func() error {
+		now, err := r.sample(c)
+		if err != nil {
+			return err
+		}
+		if now.SegsOut != last.SegsOut || now.SegsIn != last.SegsIn || now.Unacked > 0 {
+			since = time.Now()
+		}
+		last = now
+		if idle := time.Since(since); idle < settle {
+			return fmt.Errorf("%d unacked, %d segments out, %d in, unchanged for %v", now.Unacked, now.SegsOut, now.SegsIn, idle.Round(time.Millisecond))
+		}
+		return nil
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // wait.Until names what was waited for
+	}
+	c.quiet = &last
+	r.observer.Mark(fmt.Sprintf("connection %s is quiet: nothing in flight, %d segments sent so far", name, last.SegsOut))
+	return nil
+}
+
+// sample reads the wire socket of c.
+func (r *run) sample(c *conn) (record.Socket, error) {
+	wire := c.record.Wire()
+	s, err := r.observer.Sample(c.from, wire.Local, wire.Remote)
+	if err != nil {
+		return s, fmt.Errorf("sample the socket of connection %s: %w", c.record.Name, err)
+	}
+	return s, nil
+}
+
+func (r *run) request(ctx context.Context, step RequestStep) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	c, name := r.conns[step.Connection], step.name()
+	leg := record.AppLeg
+	if c.record.Upstream != nil {
+		leg = record.UpstreamLeg
+	}
+	before, err := r.observer.Snapshot()
+	if err != nil {
+		return fmt.Errorf("read the counters before request %s: %w", name, err)
+	}
+	now, err := r.sample(c)
+	if err != nil {
+		return err
+	}
+	if c.quiet != nil && now.SegsOut != c.quiet.SegsOut {
+		r.lose("sockets", c.from.Name(), int(now.SegsOut-c.quiet.SegsOut),
+			fmt.Sprintf("connection %s sent segments after it was proven quiet, before request %s: %v", c.record.Name, name, errNotQuiet))
+	}
+	c.quiet = nil
+	size := step.Bytes
+	if size == 0 {
+		size = step.Segments * int(now.SendMSS)
+	}
+	r.progress("request %s: %d bytes on connection %s", name, size, step.Connection)
+	r.observer.Mark(fmt.Sprintf("request %s: write %d bytes", name, size))
+	wire := c.record.Wire()
+	r.observer.Watch(c.from, c.record.Name, leg, wire.Local, wire.Remote)
+	x, err := c.traffic.Request(ctx, size)
+	r.observer.Unwatch(wire.Local, wire.Remote)
+
+	request := record.Request{
+		Name: name, Connection: c.record, Bytes: x.Bytes,
+		Connect: record.Millis(c.traffic.Connect), Handshake: record.Millis(c.traffic.Handshake), Status: x.Status,
+	}
+	if !x.Wrote.IsZero() {
+		request.Wrote = r.at(x.Wrote)
+	}
+	if !x.FirstByte.IsZero() {
+		request.FirstByte = record.Millis(x.FirstByte.Sub(x.Wrote))
+	}
+	if !x.Done.IsZero() {
+		request.Latency = record.Millis(x.Latency())
+	}
+	if err != nil {
+		request.Failure = err.Error()
+		if errors.Is(err, traffic.ErrShape) || errors.Is(err, traffic.ErrRedial) {
+			r.lose("traffic", c.from.Name(), 1, err.Error())
+		}
+	}
+	after, err := r.observer.Snapshot()
+	if err != nil {
+		return fmt.Errorf("read the counters after request %s: %w", name, err)
+	}
+	request.Counters = evidence.Delta(before, after)
+	r.result.Requests = append(r.result.Requests, request)
+	return nil
+}
+
+func (r *run) lose(source, node string, n int, detail string) {
+	r.result.Losses = append(r.result.Losses, record.Loss{Source: source, Node: node, Count: n, Detail: detail})
+}
+
+// gather stops the observer and puts what it saw into the result.
+func (r *run) gather() error {
+	var errs []error
+	if r.before != nil {
+		after, err := r.observer.Snapshot()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read the counters: %w", err))
+		} else {
+			r.result.Counters = evidence.Delta(r.before, after)
+		}
+	}
+	seen, err := r.observer.Stop()
+	if err != nil {
+		errs = append(errs, fmt.Errorf("gather the evidence: %w", err))
+	}
+	r.result.Timeline, r.result.Exceptions = seen.Events, seen.Exceptions
+	r.result.Losses = append(r.result.Losses, seen.Losses...)
+	return errors.Join(errs...)
+}
+
+// hangUp closes connections and servers. What fails here is of no consequence:
+// the network that they live in goes next, and that failure is reported.
+func (r *run) hangUp() {
+	for _, c := range r.conns {
+		_ = c.traffic.Close()
+	}
+	for _, s := range r.servers {
+		_ = s.Close()
+	}
+}
+
+func (r *run) checkpoint() {
+	if r.options.Checkpoint != nil {
+		partial := r.result
+		partial.Duration = r.now()
+		partial.Reasons = []string{"the run ended before its last step"}
+		r.options.Checkpoint(partial)
+	}
+}
+
+// explain joins events with connections and classifies the requests.
+func (r *run) explain() {
+	for _, c := range r.conns {
+		label(&c.record, r.result.Timeline)
+	}
+	for i := range r.result.Requests {
+		request := &r.result.Requests[i]
+		c := r.conns[request.Connection.Name]
+		request.Connection = c.record
+		d := diagnosis.Classify(diagnosis.Case{Request: *request, Client: c.from.Name(), Events: r.result.Timeline})
+		request.Class, request.ClassReasons = d.Class, d.Reasons
+		if d.Stall != nil {
+			r.result.Stalls = append(r.result.Stalls, *d.Stall)
+		}
+	}
+	r.result.Arithmetic = diagnosis.Arithmetic(r.result)
+	r.result.Conclusion = diagnosis.Conclude(r.result)
+}
+
+// judge checks the expectations and sets the verdict.
+func (r *run) judge(err error) {
+	var missing *lab.MissingError
+	switch {
+	case errors.As(err, &missing):
+		r.result.Verdict, r.result.Reasons = record.Unsupported, append(r.result.Reasons, err.Error())
+		return
+	case err != nil:
+		r.result.Verdict, r.result.Reasons = record.Error, append(r.result.Reasons, err.Error())
+		return
+	}
+	r.result.Verdict = record.Pass
+	for _, e := range r.scenario.Expect {
+		for _, checked := range e.check(r.result) {
+			r.result.Expectations = append(r.result.Expectations, checked)
+			if !checked.OK {
+				r.result.Verdict = record.Fail
+				r.result.Reasons = append(r.result.Reasons, fmt.Sprintf("%s: expected %s, measured %s", checked.Name, checked.Limit, checked.Actual))
+			}
+		}
+	}
+	for _, loss := range r.result.Losses {
+		r.result.Verdict = record.Inconclusive
+		r.result.Reasons = append(r.result.Reasons, fmt.Sprintf("evidence lost: %s of %s: %d, %s", loss.Source, loss.Node, loss.Count, loss.Detail))
+	}
+}
+
+// release is the running kernel's release, uname -r.
+func release() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// tick is the resolution of the kernel's timers, 1/HZ: the coarse clock
+// advances once a tick.
+func tick() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
+		return 10 * time.Millisecond
+	}
+	return time.Duration(ts.Nano())
+}

@@ -1,0 +1,179 @@
+// Package scenario runs an experiment: a topology, the connections and
+// requests to make in it, and what must come out. A Scenario is plain data,
+// read from YAML or written in Go; Run brings it to life on the kernel that the
+// process runs on and returns a record.Result.
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/topology"
+)
+
+// Scenario is an experiment.
+type Scenario struct {
+	Name string `yaml:"name"`
+	// Summary is one line for lists.
+	Summary  string        `yaml:"summary"`
+	Settings []Setting     `yaml:"settings,omitempty"`
+	Topology topology.Spec `yaml:"topology"`
+	// Servers are up before the first step.
+	Servers     []Server     `yaml:"servers"`
+	Connections []Connection `yaml:"connections"`
+	Steps       []Step       `yaml:"steps"`
+	Expect      []Expect     `yaml:"expect,omitempty"`
+	// Mitigations are changes that could have prevented the trouble; a run
+	// may have some of them in place from the start.
+	Mitigations []Mitigation `yaml:"mitigations,omitempty"`
+	// Values are the settings that Parse has put in.
+	Values map[string]int `yaml:"-"`
+}
+
+// Mitigation is a change to the network and what is expected with it.
+type Mitigation struct {
+	Name string `yaml:"name"`
+	// Summary is one line for lists.
+	Summary string `yaml:"summary"`
+	// Command is what an administrator would type.
+	Command string `yaml:"command"`
+	// Routes are added to nodes.
+	Routes []NodeRoute `yaml:"routes"`
+	// Expect replaces the scenario's expectations.
+	Expect []Expect `yaml:"expect"`
+}
+
+// NodeRoute is a route of one node.
+type NodeRoute struct {
+	Node  string         `yaml:"node"`
+	Route topology.Route `yaml:"route"`
+}
+
+// Setting is an integer that the user may change with --set. In the file
+// "$(name)", "$(name + 20)" and "$(name - 20)" stand for it.
+type Setting struct {
+	Name    string `yaml:"name"`
+	Default int    `yaml:"default"`
+	// Min and Max bound the value, both included.
+	Min int `yaml:"min"`
+	Max int `yaml:"max"`
+	// Help is one line with the unit.
+	Help string `yaml:"help"`
+}
+
+// Server is an HTTPS server.
+type Server struct {
+	Node    string         `yaml:"node"`
+	Address netip.AddrPort `yaml:"address"`
+}
+
+// Connection is an HTTPS connection that a step opens.
+type Connection struct {
+	Name string         `yaml:"name"`
+	From string         `yaml:"from"`
+	To   netip.AddrPort `yaml:"to"`
+	// PostQuantum offers X25519MLKEM768, whose ClientHello takes two segments.
+	PostQuantum bool `yaml:"post-quantum,omitempty"`
+}
+
+// Step is one action; exactly one field is set.
+type Step struct {
+	// Open makes the connection and its TLS handshake.
+	Open string `yaml:"open,omitempty"`
+	// Quiet waits until the wire sockets of the connections have nothing in
+	// flight and send nothing more. The next request on each proves that it
+	// stayed so.
+	Quiet []string `yaml:"quiet,omitempty"`
+	// Request sends one request and waits for the response.
+	Request *RequestStep `yaml:"request,omitempty"`
+}
+
+// RequestStep is one request. Its size is Bytes, or Segments times the send MSS
+// that the wire socket has at the time.
+type RequestStep struct {
+	Connection string `yaml:"connection"`
+	// Name defaults to the connection's.
+	Name     string `yaml:"name,omitempty"`
+	Bytes    int    `yaml:"bytes,omitempty"`
+	Segments int    `yaml:"segments,omitempty"`
+}
+
+// name is the name of the request in expectations and results.
+func (r RequestStep) name() string {
+	if r.Name != "" {
+		return r.Name
+	}
+	return r.Connection
+}
+
+// Expect is one claim about the result, of one of four kinds: about a request
+// (Request), a counter (Node and Counter, over the whole run or during
+// Request), a connection's handshake (Connection), a PMTU exception (Exception
+// and Node).
+type Expect struct {
+	Request string       `yaml:"request,omitempty"`
+	Class   record.Class `yaml:"class,omitempty"`
+	// LatencyBelow bounds the latency of the request.
+	LatencyBelow time.Duration `yaml:"latency-below,omitempty"`
+	// Samples is how many socket samples must show the stall at least.
+	Samples int `yaml:"samples,omitempty"`
+	// PredictedWithin is how far the end of the stall may be from what the
+	// first sampled timer predicts, beside one tick of the kernel's timers.
+	PredictedWithin time.Duration `yaml:"predicted-within,omitempty"`
+
+	Node    string `yaml:"node,omitempty"`
+	Counter string `yaml:"counter,omitempty"`
+	Equals  *int64 `yaml:"equals,omitempty"`
+
+	Connection string         `yaml:"connection,omitempty"`
+	Leg        record.LegName `yaml:"leg,omitempty"`
+	MSSOut     uint16         `yaml:"mss-out,omitempty"`
+	MSSIn      uint16         `yaml:"mss-in,omitempty"`
+
+	Exception netip.Addr `yaml:"exception,omitempty"`
+	MTU       int        `yaml:"mtu,omitempty"`
+}
+
+// With is s with the named mitigation in place and its expectations.
+func (s Scenario) With(mitigation string) (Scenario, error) {
+	var names []string
+	for _, m := range s.Mitigations {
+		if m.Name != mitigation {
+			names = append(names, m.Name)
+			continue
+		}
+		nodes := append([]topology.Node(nil), s.Topology.Nodes...)
+		for _, r := range m.Routes {
+			for i := range nodes {
+				if nodes[i].Name == r.Node {
+					nodes[i].Routes = append(append([]topology.Route(nil), nodes[i].Routes...), r.Route)
+				}
+			}
+		}
+		s.Topology.Nodes, s.Expect = nodes, m.Expect
+		return s, nil
+	}
+	return s, fmt.Errorf("scenario %s has no mitigation %q; it has: %s", s.Name, mitigation, strings.Join(names, ", "))
+}
+
+// WithoutSidecars is s with every sidecar taken out of its topology, and the
+// expectations about upstream legs with them: the application's connection is
+// then the one on the wire.
+func (s Scenario) WithoutSidecars() Scenario {
+	nodes := append([]topology.Node(nil), s.Topology.Nodes...)
+	for i := range nodes {
+		nodes[i].Sidecar = nil
+	}
+	s.Topology.Nodes = nodes
+	expect := append([]Expect(nil), s.Expect...)
+	for i := range expect {
+		if expect[i].Leg == record.UpstreamLeg {
+			expect[i].Leg = record.AppLeg
+		}
+	}
+	s.Expect = expect
+	return s
+}
