@@ -1,0 +1,289 @@
+// Strict decoding of a YAML document into Go values: unknown keys, wrong types
+// and values out of range are all reported, not only the first.
+
+package topology
+
+import (
+	"encoding"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Decode reads the one YAML document of data into v, a pointer to a struct. It
+// returns nil or Problems; values without a problem are set in either case.
+//
+// Structs are mappings whose keys are the yaml tags; slices, arrays (of exactly
+// their length), pointers, maps with string keys, strings, integers, floats and
+// booleans are what they look like. A time.Duration is written "200ms", a type
+// that implements encoding.TextUnmarshaler as its text. A string takes any
+// single value as it is written, so that a sysctl may be 1 or "1". Anchors and
+// aliases are understood; tags and merge keys are not. Documents of more than
+// 1 MiB, or that nest or multiply beyond reason, are refused.
+//
+// v must not hold interfaces, channels or functions: Decode panics on them.
+func Decode(file string, data []byte, v any) error {
+	return decode(file, data, v).Err()
+}
+
+func decode(file string, data []byte, v any) Problems {
+	root, problems := parseTree(file, data)
+	if root == nil {
+		return problems
+	}
+	d := &decoder{builder{file: file, problems: problems}, maxValues}
+	d.into(root, "$", reflect.ValueOf(v).Elem())
+	return d.problems.Join(nil)
+}
+
+// decoder fills Go values from a tree and collects problems.
+type decoder struct {
+	builder
+	// budget is how many more values may be read.
+	budget int
+}
+
+// into sets target, which is addressable, from v.
+func (d *decoder) into(v *value, path string, target reflect.Value) {
+	if d.budget--; d.budget < 0 {
+		if d.budget == -1 {
+			d.problem(v.at, path, fmt.Sprintf("the document stands for more than %d values", maxValues), "use fewer aliases")
+		}
+		return
+	}
+	if v.kind == null {
+		if !d.reported(path) {
+			d.problem(v.at, path, fmt.Sprintf("%s has no value", last(path)), "write one, or leave the key out")
+		}
+		return
+	}
+	if target.Kind() == reflect.Pointer {
+		target.Set(reflect.New(target.Type().Elem()))
+		d.into(v, path, target.Elem())
+		return
+	}
+	if read := scalarReader(target); read != nil {
+		if d.expect(v, path, scalar) {
+			if remedy, ok := read(v); !ok {
+				d.problem(v.at, path, fmt.Sprintf("%s: %q is not %s", last(path), v.text, describe(target.Type())), remedy)
+			}
+		}
+		return
+	}
+	switch target.Kind() {
+	case reflect.Struct:
+		if d.expect(v, path, mapping) {
+			d.structure(v, path, target)
+		}
+	case reflect.Map:
+		if d.expect(v, path, mapping) && len(v.fields) > 0 {
+			target.Set(reflect.MakeMapWithSize(target.Type(), len(v.fields)))
+			for _, f := range v.fields {
+				element := reflect.New(target.Type().Elem()).Elem()
+				d.into(f.value, child(path, f.key), element)
+				target.SetMapIndex(reflect.ValueOf(f.key).Convert(target.Type().Key()), element)
+			}
+		}
+	case reflect.Slice:
+		if d.expect(v, path, list) && len(v.items) > 0 {
+			target.Set(reflect.MakeSlice(target.Type(), len(v.items), len(v.items)))
+			d.elements(v, path, target)
+		}
+	case reflect.Array:
+		if !d.expect(v, path, list) {
+			return
+		}
+		if len(v.items) != target.Len() {
+			d.problem(v.at, path, fmt.Sprintf("%s has %d elements", last(path), len(v.items)), fmt.Sprintf("write exactly %d", target.Len()))
+			return
+		}
+		d.elements(v, path, target)
+	default:
+		panic("topology.Decode: unsupported type " + target.Type().String())
+	}
+}
+
+func (d *decoder) elements(v *value, path string, target reflect.Value) {
+	for i, element := range v.items {
+		d.into(element, item(path, i), target.Index(i))
+	}
+}
+
+// structure sets the fields of a struct by their yaml tags.
+func (d *decoder) structure(v *value, path string, target reflect.Value) {
+	var keys []string
+	byKey := map[string]reflect.Value{}
+	for i := range target.NumField() {
+		if key := yamlKey(target.Type().Field(i)); key != "" {
+			keys = append(keys, key)
+			byKey[key] = target.Field(i)
+		}
+	}
+	for _, f := range v.fields {
+		below := child(path, f.key)
+		if member, ok := byKey[f.key]; ok {
+			d.into(f.value, below, member)
+		} else {
+			d.problem(f.at, below, fmt.Sprintf("unknown key %q", f.key), Allowed(f.key, keys...))
+		}
+	}
+}
+
+// expect reports a value of another shape than the wanted one.
+func (d *decoder) expect(v *value, path string, want kind) bool {
+	if v.kind == want {
+		return true
+	}
+	d.problem(v.at, path, fmt.Sprintf("%s is %v", last(path), v.kind), fmt.Sprintf("write %v", want))
+	return false
+}
+
+// reported tells whether the value at path has a problem from parsing.
+func (d *decoder) reported(path string) bool {
+	for _, problem := range d.problems {
+		if problem.Path == path {
+			return true
+		}
+	}
+	return false
+}
+
+// yamlKey is the key of a struct field, "" when it has none.
+func yamlKey(f reflect.StructField) string {
+	tag, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	switch {
+	case !f.IsExported() || tag == "-":
+		return ""
+	case tag == "":
+		return strings.ToLower(f.Name)
+	default:
+		return tag
+	}
+}
+
+// last is the last step of a path, as people name the value.
+func last(path string) string {
+	if path == "$" {
+		return "the document"
+	}
+	step := path[len(parent(path)):]
+	if strings.HasPrefix(step, "[") && !strings.HasPrefix(step, "['") {
+		above := parent(path)
+		return strings.TrimPrefix(above[len(parent(above)):], ".") + step
+	}
+	if i := strings.LastIndex(path, "['"); i >= 0 && strings.HasSuffix(path, "']") {
+		return path[i+2 : len(path)-2]
+	}
+	return strings.TrimPrefix(step, ".")
+}
+
+// scalarReader is the function that sets target from a single value, nil when
+// target is not written as one. The function returns a remedy when it fails.
+func scalarReader(target reflect.Value) func(*value) (remedy string, ok bool) {
+	switch t := target.Addr().Interface().(type) {
+	case *time.Duration:
+		return func(v *value) (string, bool) {
+			parsed, err := time.ParseDuration(v.text)
+			*t = parsed
+			return "write a number and a unit, such as 200ms or 10s", err == nil
+		}
+	case encoding.TextUnmarshaler:
+		return func(v *value) (string, bool) {
+			err := t.UnmarshalText([]byte(v.text))
+			return textRemedy(target.Type(), v.text), err == nil && v.text != ""
+		}
+	}
+	switch target.Kind() {
+	case reflect.String:
+		return func(v *value) (string, bool) {
+			target.SetString(v.text)
+			return "", true
+		}
+	case reflect.Bool:
+		return func(v *value) (string, bool) {
+			target.SetBool(v.text == "true")
+			return "write true or false", !v.quoted && (v.text == "true" || v.text == "false")
+		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(v *value) (string, bool) {
+			parsed, err := strconv.ParseInt(v.text, 10, target.Type().Bits())
+			target.SetInt(parsed)
+			return numberRemedy(v), err == nil && !v.quoted
+		}
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return func(v *value) (string, bool) {
+			parsed, err := strconv.ParseUint(v.text, 10, target.Type().Bits())
+			target.SetUint(parsed)
+			return numberRemedy(v), err == nil && !v.quoted
+		}
+	case reflect.Float32, reflect.Float64:
+		return func(v *value) (string, bool) {
+			parsed, err := strconv.ParseFloat(v.text, target.Type().Bits())
+			target.SetFloat(parsed)
+			return numberRemedy(v), err == nil && !v.quoted
+		}
+	default:
+		return nil
+	}
+}
+
+func numberRemedy(v *value) string {
+	if v.quoted {
+		return "write it without quotes"
+	}
+	return "write a decimal number"
+}
+
+// describe names a type in the words of a document.
+func describe(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[time.Duration]():
+		return "a duration"
+	case reflect.TypeFor[netip.Addr]():
+		return "an IP address"
+	case reflect.TypeFor[netip.Prefix]():
+		return "an address with prefix length"
+	case reflect.TypeFor[netip.AddrPort]():
+		return "an address with port"
+	case reflect.TypeFor[Destination]():
+		return "a destination"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "a boolean"
+	case reflect.Uint8, reflect.Uint16:
+		return fmt.Sprintf("a whole number of 0–%d", uint64(1)<<t.Bits()-1)
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint32, reflect.Uint64:
+		return "a whole number in range"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	default:
+		return "a " + strings.ToLower(t.Name())
+	}
+}
+
+// textRemedy shows how a value of the type is written, from what was written
+// where that can be seen.
+func textRemedy(t reflect.Type, text string) string {
+	switch t {
+	case reflect.TypeFor[netip.Addr]():
+		if p, err := netip.ParsePrefix(text); err == nil {
+			return fmt.Sprintf("write it without prefix length: %v", p.Addr())
+		}
+		return "write it like 10.0.0.1"
+	case reflect.TypeFor[netip.Prefix]():
+		if a, err := netip.ParseAddr(text); err == nil {
+			return fmt.Sprintf("write %v/%d for this address alone, or the prefix length of its subnet", a, a.BitLen())
+		}
+		return "write it like 10.0.0.1/24"
+	case reflect.TypeFor[netip.AddrPort]():
+		return `write it like "10.0.0.2:443"`
+	case reflect.TypeFor[Destination]():
+		return "write default, a prefix like 10.1.0.0/16, or an address"
+	default:
+		return ""
+	}
+}
