@@ -1,0 +1,248 @@
+//go:build linux
+
+// Process 1 of a guest: mount, load modules, run the program, send what it
+// wrote, say how it ended, power off. Only the final frame is success; when
+// anything goes wrong before, its text goes out instead.
+
+package guest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// channelDevice is the guest's end of the channel.
+const channelDevice = "/dev/ttyS0"
+
+// exitStatus is how the program ended.
+type exitStatus struct {
+	Code int `json:"code"` // 128+n for signal n
+}
+
+func initMain([]string) int {
+	debug.SetGCPercent(-1) // short-lived and small; a collection costs page faults
+	channel, err := initChannel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pmtulab init:", err) // the console: all there is
+		powerOff()
+	}
+	frames := newFrameWriter(channel)
+	if err := initRun(frames); err != nil {
+		text := err.Error()
+		_ = frames.write(frameFailure, []byte(text[:min(len(text), maxPayload)]))
+	}
+	// All that was written must be on its way before the power goes.
+	_ = unix.IoctlSetInt(int(channel.Fd()), unix.TCSBRK, 1)
+	powerOff()
+	return 1
+}
+
+func powerOff() {
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	select {}
+}
+
+// initChannel makes /dev and opens the serial line as a channel of bytes.
+func initChannel() (*os.File, error) {
+	if err := unix.Mount("dev", "/dev", "devtmpfs", 0, ""); err != nil {
+		return nil, fmt.Errorf("mount /dev: %w", err)
+	}
+	fd, err := unix.Open(channelDevice, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", channelDevice, err)
+	}
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return nil, fmt.Errorf("read the settings of %s: %w", channelDevice, err)
+	}
+	// cfmakeraw(3): no byte is changed, none is special.
+	t.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	t.Oflag &^= unix.OPOST
+	t.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+	t.Cflag = t.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, t); err != nil {
+		return nil, fmt.Errorf("set %s to raw: %w", channelDevice, err)
+	}
+	return os.NewFile(uintptr(fd), channelDevice), nil
+}
+
+// initRun is the life of the guest, from the first frame to the last.
+func initRun(frames *frameWriter) error {
+	if err := frames.write(frameHello, []byte(protocolVersion)); err != nil {
+		return err
+	}
+	if err := initMount(); err != nil {
+		return err
+	}
+	order, err := readBootOrder()
+	if err != nil {
+		return err
+	}
+	if err := loadModules(order); err != nil {
+		return err
+	}
+	return runJob(frames, order)
+}
+
+// initMount makes the file systems that every program expects. /tmp, /run and
+// /root stay on the root file system, which is memory as well: files may have
+// been packed there.
+func initMount() error {
+	for _, m := range []struct {
+		source, target, fstype string
+		flags                  uintptr
+		data                   string
+	}{
+		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		{"sysfs", "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		{"devpts", "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "ptmxmode=0666,mode=0620"},
+		{"shm", "/dev/shm", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+	} {
+		if err := os.MkdirAll(m.target, 0o755); err != nil {
+			return fmt.Errorf("make %s: %w", m.target, err)
+		}
+		if err := unix.Mount(m.source, m.target, m.fstype, m.flags, m.data); err != nil {
+			return fmt.Errorf("mount %s: %w", m.target, err)
+		}
+	}
+	for name, target := range map[string]string{
+		"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0",
+		"/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2",
+	} {
+		if err := os.Symlink(target, name); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("make %s: %w", name, err)
+		}
+	}
+	if err := unix.Chmod("/tmp", 0o1777); err != nil {
+		return fmt.Errorf("open /tmp to all: %w", err)
+	}
+	if err := unix.Sethostname([]byte("pmtulab")); err != nil {
+		return fmt.Errorf("set the host name: %w", err)
+	}
+	return nil
+}
+
+func readBootOrder() (bootOrder, error) {
+	var order bootOrder
+	b, err := os.ReadFile(jobPath)
+	if err != nil {
+		return order, fmt.Errorf("read the job: %w", err)
+	}
+	if err := json.Unmarshal(b, &order); err != nil {
+		return order, fmt.Errorf("read the job: %w", err)
+	}
+	return order, nil
+}
+
+// runJob runs the program and reports its end. Output frames all precede the
+// exit frame.
+func runJob(frames *frameWriter, order bootOrder) error {
+	if err := os.Chdir(order.Dir); err != nil {
+		return fmt.Errorf("go to the working directory: %w", err)
+	}
+	streams, children, err := outputPipes()
+	if err != nil {
+		return err
+	}
+	if err := frames.write(frameStarted, nil); err != nil {
+		return err
+	}
+	cmd := exec.Cmd{
+		Path: order.Path, Args: order.Args, Dir: order.Dir,
+		Env:    append(order.Env, recordsEnv+"=3"),
+		Stdout: children[0], Stderr: children[1], ExtraFiles: children[2:],
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the program: %w", err)
+	}
+	for _, f := range children {
+		f.Close()
+	}
+	var pumps sync.WaitGroup
+	pumpErrs := make([]error, len(streams))
+	for i, s := range streams {
+		pumps.Go(func() { pumpErrs[i] = pump(frames, s.frame, s.r) })
+	}
+	status, err := reap(cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	// Processes that the program left behind may hold its pipes; they end
+	// with it, as they would with a container.
+	_ = unix.Kill(-1, unix.SIGKILL)
+	pumps.Wait()
+	if err := errors.Join(pumpErrs...); err != nil {
+		return err
+	}
+	b, err := json.Marshal(status)
+	if err != nil {
+		return fmt.Errorf("encode the exit status: %w", err)
+	}
+	return frames.write(frameExit, b)
+}
+
+// stream is the reading end of one of the program's pipes.
+type stream struct {
+	frame frameType
+	r     *os.File
+}
+
+// outputPipes makes the pipes for stdout, stderr and records.
+func outputPipes() (streams []stream, children []*os.File, err error) {
+	for _, t := range []frameType{frameStdout, frameStderr, frameRecord} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, nil, fmt.Errorf("make the program's pipes: %w", err)
+		}
+		streams = append(streams, stream{t, r})
+		children = append(children, w)
+	}
+	return streams, children, nil
+}
+
+// pump sends all of r in frames of one type.
+func pump(frames *frameWriter, t frameType, r io.Reader) error {
+	buf := make([]byte, maxPayload)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if err := frames.write(t, buf[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the program's output: %w", err)
+		}
+	}
+}
+
+// reap waits for the program and, as process 1 must, for every orphan that
+// ends before it.
+func reap(program int) (exitStatus, error) {
+	for {
+		var ws syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &ws, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return exitStatus{}, fmt.Errorf("wait for the program: %w", err)
+		case pid != program:
+		case ws.Signaled():
+			return exitStatus{Code: 128 + int(ws.Signal())}, nil
+		case ws.Exited():
+			return exitStatus{Code: ws.ExitStatus()}, nil
+		}
+	}
+}

@@ -1,0 +1,55 @@
+// What a kernel log says about the end of a guest: a table of the lines by
+// which a kernel tells that it panicked or oopsed.
+
+package guest
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+
+	"github.com/pmtulab/pmtulab/lab/record"
+)
+
+// crash is a line that a dying kernel writes.
+type crash struct {
+	outcome record.GuestOutcome
+	pattern *regexp.Regexp
+	// advice is added to the line when there is something to do about it.
+	advice string
+}
+
+// crashes in the order of meaning: the first that matches a line anywhere in
+// the log wins, because an oops comes before the panic that it causes.
+func crashes() []crash {
+	const memory = "the guest has too little memory: raise MemoryMiB"
+	line := func(expr string) *regexp.Regexp { return regexp.MustCompile(`(?m)^.*(?:` + expr + `).*$`) }
+	return []crash{
+		{record.GuestPanic, line(`Initramfs unpacking failed: write error`), memory},
+		{record.GuestPanic, line(`Kernel panic - not syncing: Out of memory|System is deadlocked on memory`), memory},
+		{record.GuestOops, line(`Oops: |BUG: unable to handle|kernel BUG at |general protection fault|` +
+			`BUG: (?:KASAN|soft lockup|kernel NULL pointer)|Internal error: |unable to handle kernel|Kernel mode fault at addr|` +
+			`Kernel mode signal|segfault with no mm`), ""},
+		{record.GuestPanic, line(`Kernel panic - not syncing`), ""},
+	}
+}
+
+// findCrash looks for the crash in a kernel log.
+func findCrash(log []byte) (outcome record.GuestOutcome, detail string, ok bool) {
+	for _, c := range crashes() {
+		if m := c.pattern.Find(log); m != nil {
+			detail := string(bytes.TrimSpace(m))
+			if c.advice != "" {
+				detail = fmt.Sprintf("%s (%s)", detail, c.advice)
+			}
+			return c.outcome, detail, true
+		}
+	}
+	return "", "", false
+}
+
+// lastLine is the last line of a log that is not empty.
+func lastLine(log []byte) string {
+	log = bytes.TrimSpace(log)
+	return string(bytes.TrimSpace(log[bytes.LastIndexByte(log, '\n')+1:]))
+}

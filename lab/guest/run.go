@@ -1,0 +1,348 @@
+//go:build linux
+
+// Run: the life of a guest as the host sees it.
+
+package guest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/lab/role"
+)
+
+// powerOffTimeout is how long a guest that has said all may take to end.
+const powerOffTimeout = time.Second
+
+// The deadlines of a Job, as the cause of a guest's end.
+var (
+	errBootDeadline = errors.New("boot deadline")
+	errRunDeadline  = errors.New("run deadline")
+)
+
+// Run boots k, runs job in it and waits for its end. Whatever became of the
+// guest is in the Result. An error says that there was no guest to speak of, or
+// that ctx ended it: the Outcome is then GuestInfrastructure. When Run returns
+// no process and no file of the guest is left.
+func Run(ctx context.Context, k Kernel, job Job) (Result, error) {
+	r := run{job: job, result: Result{Outcome: record.GuestInfrastructure, ExitCode: -1}}
+	began := time.Now()
+	initramfs, err := buildInitramfs(k, job)
+	if err != nil {
+		return r.result, fmt.Errorf("run guest: %w", err)
+	}
+	defer initramfs.Close()
+	r.phase("initramfs", began)
+	if err := r.guest(ctx, k, initramfs); err != nil {
+		return r.result, fmt.Errorf("run guest: %w", err)
+	}
+	return r.result, nil
+}
+
+// run is the state of one call of Run.
+type run struct {
+	job    Job
+	result Result
+	log    boundedLog
+	exit   *exitStatus
+	// failure is init's own account of why there is no program.
+	failure string
+	// lost is why the channel ended without an exit frame.
+	lost error
+	// output is the first error of the caller's writers.
+	output error
+
+	supervisor *exec.Cmd
+	lifeline   *os.File
+	stderr     strings.Builder // of the supervisor: a Go panic
+	reports    []supervisorReport
+}
+
+func (r *run) phase(name string, began time.Time) (now time.Time) {
+	now = time.Now()
+	r.result.Phases = append(r.result.Phases, record.Phase{Name: name, Ms: record.Millis(now.Sub(began))})
+	return now
+}
+
+// guest starts the supervisor and follows the guest to its end.
+func (r *run) guest(ctx context.Context, k Kernel, initramfs *os.File) error {
+	console, channel, status, err := r.start(k, initramfs)
+	if err != nil {
+		return err
+	}
+	defer r.lifeline.Close()
+	var readers sync.WaitGroup
+	readers.Go(func() {
+		defer console.Close()
+		r.readConsole(console)
+	})
+	marks := make(chan frameType, 8) // hello, started, failure, exit: each at most once
+	readers.Go(func() {
+		defer channel.Close()
+		defer close(marks)
+		r.readChannel(channel, marks)
+	})
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		defer status.Close()
+		for d := json.NewDecoder(status); ; {
+			var report supervisorReport
+			if d.Decode(&report) != nil {
+				break
+			}
+			r.reports = append(r.reports, report)
+		}
+		_ = r.supervisor.Wait()
+		r.cleanUp()
+	}()
+	cause := r.follow(ctx, marks, gone)
+	r.lifeline.Close()
+	<-gone
+	readers.Wait()
+	return r.conclude(cause)
+}
+
+// start makes the pipes and starts the supervisor.
+func (r *run) start(k Kernel, initramfs *os.File) (console, channel, status *os.File, err error) {
+	spec, err := json.Marshal(machineSpec{Kernel: k, MemoryMiB: r.job.memoryMiB()})
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("describe the guest: %w", err)
+	}
+	var ours, theirs [4]*os.File
+	closeAll := func(files []*os.File) {
+		for _, f := range files {
+			f.Close() // nil is fine: it returns an error
+		}
+	}
+	for i := range ours {
+		if ours[i], theirs[i], err = os.Pipe(); err != nil {
+			closeAll(ours[:])
+			closeAll(theirs[:])
+			return nil, nil, nil, fmt.Errorf("make the guest's pipes: %w", err)
+		}
+	}
+	ours[0], theirs[0] = theirs[0], ours[0] // the lifeline runs the other way
+	// The supervisor outlives the context on purpose: it is what cleans up.
+	r.supervisor = role.Command(context.Background(), supervisorRole, string(spec))
+	r.supervisor.Dir = "/"
+	r.supervisor.Stdout = theirs[3]
+	r.supervisor.Stderr = &r.stderr
+	r.supervisor.ExtraFiles = []*os.File{theirs[0], initramfs, theirs[1], theirs[2]}
+	r.supervisor.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = r.supervisor.Start()
+	closeAll(theirs[:])
+	if err != nil {
+		closeAll(ours[:])
+		return nil, nil, nil, fmt.Errorf("start the guest's supervisor: %w", err)
+	}
+	r.lifeline = ours[0]
+	return ours[1], ours[2], ours[3], nil
+}
+
+// cleanUp does what a supervisor that was killed could not. After an orderly
+// end there is nothing to do.
+func (r *run) cleanUp() {
+	var dir string
+	var pid int
+	for _, report := range r.reports {
+		switch {
+		case report.Ended != "" || report.Failed != "" || report.NoDir != nil:
+			return
+		case report.Dir != "":
+			dir = report.Dir
+		case report.Pid != 0:
+			pid = report.Pid
+		}
+	}
+	if pid != 0 {
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+	}
+	if dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+}
+
+// follow waits through the phases of a guest; the cause is nil when the guest
+// ended by itself.
+func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan struct{}) (cause error) {
+	last := time.Now()
+	deadline := time.NewTimer(r.job.bootTimeout())
+	defer deadline.Stop()
+	expired := errBootDeadline
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-deadline.C:
+			return expired
+		case <-gone:
+			if r.exit != nil {
+				r.phase("power-off", last)
+			}
+			return nil
+		case mark, ok := <-marks:
+			switch {
+			case !ok:
+				marks = nil
+			case mark == frameHello:
+				last = r.phase("boot", last)
+			case mark == frameStarted:
+				last = r.phase("modules", last)
+				expired = errRunDeadline
+				deadline.Stop()
+				if r.job.RunTimeout > 0 {
+					deadline.Reset(r.job.RunTimeout)
+				}
+			case mark == frameExit, mark == frameFailure:
+				last = r.phase("run", last)
+				expired = nil
+				deadline.Reset(powerOffTimeout)
+			}
+		}
+	}
+}
+
+// conclude turns what was seen into an outcome.
+func (r *run) conclude(cause error) error {
+	r.result.KernelLog = r.log.bytes()
+	if err := r.supervisorError(); err != nil {
+		return err
+	}
+	if r.output != nil {
+		return fmt.Errorf("deliver the program's output: %w", r.output)
+	}
+	outcome, detail, crashed := findCrash(r.result.KernelLog)
+	switch {
+	case r.exit != nil:
+		r.result.Outcome, r.result.ExitCode = record.GuestFinished, r.exit.Code
+	case r.failure != "":
+		return fmt.Errorf("init of the guest: %s", r.failure)
+	case crashed:
+		r.result.Outcome, r.result.Detail = outcome, detail
+	case errors.Is(cause, errBootDeadline):
+		r.result.Outcome = record.GuestHangBoot
+		r.result.Detail = fmt.Sprintf("the program did not start within %v; last line of the kernel log: %q",
+			r.job.bootTimeout(), lastLine(r.result.KernelLog))
+	case errors.Is(cause, errRunDeadline):
+		r.result.Outcome = record.GuestHangRun
+		r.result.Detail = fmt.Sprintf("the program did not end within %v", r.job.RunTimeout)
+	case cause != nil:
+		return cause
+	default:
+		r.result.Outcome = record.GuestLost
+		r.result.Detail = fmt.Sprintf("the guest ended (%s) without a final record: %v; last line of the kernel log: %q",
+			r.ended(), r.lost, lastLine(r.result.KernelLog))
+	}
+	return nil
+}
+
+// supervisorError is why there was no guest, or nil.
+func (r *run) supervisorError() error {
+	for _, report := range r.reports {
+		if report.NoDir != nil {
+			return report.NoDir
+		}
+		if report.Failed != "" {
+			return errors.New(report.Failed)
+		}
+	}
+	if text := strings.TrimSpace(r.stderr.String()); text != "" {
+		return fmt.Errorf("the guest's supervisor failed: %s", text)
+	}
+	if len(r.reports) == 0 {
+		return errors.New("the guest's supervisor did not report; main must call role.Play(guest.Roles()...) first")
+	}
+	return nil
+}
+
+// ended is how the guest's main process ended.
+func (r *run) ended() string {
+	for _, report := range r.reports {
+		if report.Ended != "" {
+			return report.Ended
+		}
+	}
+	return "its supervisor was killed"
+}
+
+// readConsole keeps the kernel log. A console that nobody reads stalls a guest,
+// so an error of the caller's writer does not end it.
+func (r *run) readConsole(console io.Reader) {
+	w := io.Writer(&r.log)
+	if r.job.Console != nil {
+		w = io.MultiWriter(&r.log, tolerant{r.job.Console})
+	}
+	_, _ = io.Copy(w, console)
+}
+
+// tolerant is a writer that never fails.
+type tolerant struct{ w io.Writer }
+
+func (t tolerant) Write(b []byte) (int, error) {
+	_, _ = t.w.Write(b)
+	return len(b), nil
+}
+
+// readChannel delivers the program's output and notes the guest's progress. It
+// reads to the end of the stream in any case, so that a guest can write.
+func (r *run) readChannel(channel io.Reader, marks chan<- frameType) {
+	frames := newFrameReader(channel)
+	for {
+		t, payload, err := frames.read()
+		if err != nil {
+			r.lost = err
+			_, _ = io.Copy(io.Discard, channel)
+			return
+		}
+		switch t {
+		case frameStdout:
+			r.deliver(r.job.Stdout, payload)
+		case frameStderr:
+			r.deliver(r.job.Stderr, payload)
+		case frameRecord:
+			if r.job.Records != nil {
+				r.job.Records(payload)
+			}
+		case frameFailure:
+			r.failure = string(payload)
+			marks <- t
+		case frameExit:
+			var status exitStatus
+			if err := json.Unmarshal(payload, &status); err != nil {
+				r.lost = fmt.Errorf("read the exit status: %w", err)
+				continue
+			}
+			r.exit = &status
+			marks <- t
+		case frameHello:
+			if string(payload) != protocolVersion {
+				r.lost = fmt.Errorf("read the guest's greeting: %w: %q", errCorrupt, payload)
+				_, _ = io.Copy(io.Discard, channel)
+				return
+			}
+			marks <- t
+		default:
+			marks <- t
+		}
+	}
+}
+
+func (r *run) deliver(w io.Writer, b []byte) {
+	if w == nil || r.output != nil {
+		return
+	}
+	if _, err := w.Write(b); err != nil {
+		r.output = err
+	}
+}

@@ -1,0 +1,213 @@
+//go:build linux
+
+// The supervisor is a process between the command and the guest. It owns all
+// that a guest leaves on the host: its processes and its private directory.
+// The command holds the writing end of a pipe, the lifeline; however the
+// command ends, the kernel closes it, and the supervisor ends the guest.
+//
+// The other way round, the guest's main process dies with the supervisor
+// (PR_SET_PDEATHSIG), and the command, which knows the guest's process group,
+// ends the rest.
+
+package guest
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const supervisorRole = "supervisor"
+
+// Descriptors that the supervisor inherits.
+const (
+	lifelineFd = 3 + iota
+	initramfsFd
+	consoleFd
+	channelFd
+)
+
+// machineSpec is the supervisor's only argument, as JSON.
+type machineSpec struct {
+	Kernel    Kernel `json:"kernel"`
+	MemoryMiB int    `json:"memory_mib"`
+}
+
+// supervisorReport is one line of the supervisor's standard output. Exactly
+// one field is set.
+type supervisorReport struct {
+	// Dir is the private directory that is about to be made.
+	Dir string `json:"dir,omitempty"`
+	// Pid is the guest's main process and process group.
+	Pid int `json:"pid,omitempty"`
+	// Ended is how the main process ended; by then nothing of the guest is left.
+	Ended string `json:"ended,omitempty"`
+	// NoDir and Failed say why there is no guest.
+	NoDir  *DirError `json:"no_dir,omitempty"`
+	Failed string    `json:"failed,omitempty"`
+}
+
+func supervisorMain(args []string) int {
+	// Pdeathsig means the death of the thread that started the process: this
+	// one lives as long as the supervisor.
+	runtime.LockOSThread()
+	// Taken, not ignored: an ignored signal would be inherited by the guest.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	report := json.NewEncoder(os.Stdout)
+	ended, err := supervise(args, report)
+	if err != nil {
+		var dir *DirError
+		if errors.As(err, &dir) {
+			_ = report.Encode(supervisorReport{NoDir: dir})
+		} else {
+			_ = report.Encode(supervisorReport{Failed: err.Error()})
+		}
+		return 1
+	}
+	_ = report.Encode(supervisorReport{Ended: ended})
+	return 0
+}
+
+// supervise starts the guest, waits for its end or that of the lifeline, and
+// leaves neither a process nor a file.
+func supervise(args []string, report *json.Encoder) (ended string, err error) {
+	var spec machineSpec
+	if len(args) != 1 {
+		return "", errors.New("start the supervisor: it takes one argument, made by guest.Run")
+	}
+	if err := json.Unmarshal([]byte(args[0]), &spec); err != nil {
+		return "", fmt.Errorf("read the supervisor's argument: %w", err)
+	}
+	lifeline := os.NewFile(lifelineFd, "lifeline")
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return "", fmt.Errorf("become the parent of orphans: %w", err)
+	}
+	// A guest that panics aborts; nobody wants 256 MiB of core.
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return "", fmt.Errorf("switch core dumps off: %w", err)
+	}
+	parent, err := choosePrivateDir(dirCandidates(), spec.MemoryMiB)
+	if err != nil {
+		return "", err
+	}
+	dir := privateDirName(parent)
+	_ = report.Encode(supervisorReport{Dir: dir})
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the private directory: %w", err)
+	}
+	defer func() {
+		if rmErr := os.RemoveAll(dir); rmErr != nil && err == nil {
+			err = fmt.Errorf("remove the private directory: %w", rmErr)
+		}
+	}()
+	pid, err := startMachine(spec, dir)
+	if err != nil {
+		return "", err
+	}
+	_ = report.Encode(supervisorReport{Pid: pid})
+	// The read ends when the command does, or closes its end.
+	go func() {
+		_, _ = io.Copy(io.Discard, lifeline)
+		killDescendants(pid)
+	}()
+	return reapAll(pid), nil
+}
+
+// startMachine starts the guest's main process in a session of its own and
+// closes this process's copies of its descriptors.
+func startMachine(spec machineSpec, dir string) (int, error) {
+	argv, env := umlCommand(spec.Kernel, spec.MemoryMiB, dir)
+	console, channel := os.NewFile(consoleFd, "console"), os.NewFile(channelFd, "channel")
+	initramfs := os.NewFile(initramfsFd, "initramfs")
+	defer console.Close()
+	defer channel.Close()
+	defer initramfs.Close()
+	cmd := exec.Cmd{
+		Path: argv[0], Args: argv, Env: env, Dir: dir,
+		Stdout: console, Stderr: console, ExtraFiles: []*os.File{channel, initramfs},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	return cmd.Process.Pid, nil
+}
+
+// reapAll waits for the guest's main process and then kills and reaps all its
+// descendants, which the kernel gave to this process.
+func reapAll(pid int) (ended string) {
+	for {
+		var ws syscall.WaitStatus
+		got, err := syscall.Wait4(-1, &ws, 0, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil { // ECHILD: none left
+			return ended
+		}
+		if got == pid {
+			if ws.Signaled() {
+				ended = "killed: " + ws.Signal().String()
+			} else {
+				ended = "exit status " + strconv.Itoa(ws.ExitStatus())
+			}
+		}
+		if ended != "" {
+			killDescendants(pid)
+		}
+	}
+}
+
+// killDescendants kills a process group and every descendant of this process
+// outside of it. The signal reaches a whole group at once: User-Mode Linux
+// traces its guest's processes, and none may run on when the tracer is gone.
+func killDescendants(group int) {
+	_ = syscall.Kill(-group, syscall.SIGKILL)
+	parents := processParents()
+	self := os.Getpid()
+	for pid := range parents {
+		for p := parents[pid]; p > 1; p = parents[p] {
+			if p == self {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+				break
+			}
+		}
+	}
+}
+
+// processParents maps every process that can be seen to its parent.
+func processParents() map[int]int {
+	parents := map[int]int{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		f, err := os.Open(file)
+		if err != nil {
+			continue // it ended
+		}
+		line, _ := bufio.NewReader(f).ReadString('\n')
+		f.Close()
+		// PID (COMM) STATE PPID; COMM may hold anything (proc_pid_stat(5)).
+		head, rest, _ := strings.Cut(line, " ")
+		fields := strings.Fields(rest[strings.LastIndex(rest, ")")+1:])
+		pid, err := strconv.Atoi(head)
+		if err != nil || len(fields) < 2 {
+			continue
+		}
+		if ppid, err := strconv.Atoi(fields[1]); err == nil {
+			parents[pid] = ppid
+		}
+	}
+	return parents
+}
