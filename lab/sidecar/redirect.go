@@ -1,0 +1,93 @@
+//go:build linux
+
+// The redirect of outbound TCP to the proxy, and which machinery does it.
+
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is the network namespace that a sidecar serves.
+type Namespace struct {
+	// Do runs f with the calling thread in the namespace.
+	Do func(f func() error) error
+	// Start starts cmd in the namespace.
+	Start func(cmd *exec.Cmd) error
+}
+
+// Machinery is what a redirect is made with.
+type Machinery string
+
+const (
+	// Nftables: a NAT chain of nf_tables, set up by netlink.
+	Nftables Machinery = "nftables"
+	// IptablesLegacy: ip_tables, set up by one run of iptables-legacy-restore,
+	// for kernels whose nf_tables has no IPv4 NAT (User-Mode Linux).
+	IptablesLegacy Machinery = "iptables-legacy"
+)
+
+// ErrRedirectExists says that the namespace has a sidecar's redirect already.
+var ErrRedirectExists = errors.New("a sidecar's redirect is there already (one sidecar for each node)")
+
+// redirect sends outbound TCP of a namespace to port. Exempt are, as in Istio's
+// chain ISTIO_OUTPUT: what leaves by lo, the proxy's own connections, known by
+// their user, and destinations in 127.0.0.0/8.
+type redirect struct {
+	port uint16
+	uid  int
+	with Machinery
+}
+
+// install makes the redirect in ns. After an error nothing of it is there.
+func (r *redirect) install(ctx context.Context, ns Namespace) error {
+	err := ns.Do(r.installNftables)
+	if err == nil {
+		r.with = Nftables
+		return nil
+	}
+	if !lacksNftablesNAT(err) {
+		return fmt.Errorf("redirect outbound TCP to port %d with nftables: %w", r.port, err)
+	}
+	if legacyErr := restore(ctx, ns, r.iptablesInstall()); legacyErr != nil {
+		return fmt.Errorf("redirect outbound TCP to port %d: this kernel has no nftables NAT for IPv4 (%w), and: %w",
+			r.port, err, legacyErr)
+	}
+	r.with = IptablesLegacy
+	return nil
+}
+
+// remove takes the redirect away, and nothing else. It does nothing when there
+// is none.
+func (r *redirect) remove(ctx context.Context, ns Namespace) error {
+	var err error
+	switch r.with {
+	case Nftables:
+		err = ns.Do(removeNftables)
+	case IptablesLegacy:
+		err = restore(ctx, ns, iptablesRemove())
+	}
+	if err != nil {
+		return fmt.Errorf("remove the redirect to port %d with %s: %w", r.port, r.with, err)
+	}
+	return nil
+}
+
+// lacksNftablesNAT tells a kernel that cannot from a redirect that failed. A
+// module that is missing shows as any of these, by where the kernel notices:
+// the netlink family, the table's family, the chain type, an expression.
+func lacksNftablesNAT(err error) bool {
+	for _, missing := range []error{
+		unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT,
+	} {
+		if errors.Is(err, missing) {
+			return true
+		}
+	}
+	return false
+}
