@@ -1,0 +1,329 @@
+package evidence
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pmtulab/pmtulab/lab/record"
+)
+
+// Config says what to observe. Zero values stand for the defaults.
+type Config struct {
+	// Nodes are observed from Start to Stop. Their names differ.
+	Nodes []Node
+	// Origin is the moment that all others count from. It must come from
+	// time.Now, for the monotonic reading; default: the time of Start.
+	Origin time.Time
+	// Interfaces names the interfaces to capture packets on, by node; a node
+	// that is not in it is captured on all of them, lo and tunnels included.
+	Interfaces map[string][]string
+	// SampleInterval is between two samples of a watched socket. The default
+	// of 3 ms gives some 70 samples of the shortest stall of 200 ms.
+	SampleInterval time.Duration
+	// SampleGap is the longest time without a sample during a stall that is
+	// not reported as a loss. Default: 50 ms, a quarter of the shortest stall.
+	SampleGap time.Duration
+	// MaxPackets bounds the packets kept of each node, and so the memory: one
+	// takes about 0.5 KiB. Those beyond it are reported as a loss.
+	// Default: 100,000.
+	MaxPackets int
+}
+
+// drainInterval is how often the packet rings are emptied. A ring holds 8192
+// packets: 400,000 a second.
+const drainInterval = 20 * time.Millisecond
+
+// maxStep is the largest jump of the wall clock that leaves packets usable:
+// they are compared with samples and writes to a millisecond.
+const maxStep = time.Millisecond
+
+// Evidence is what an Observer saw.
+type Evidence struct {
+	// Events are packets, samples and steps in time order. Their ids (P1, S1,
+	// T1, …) count up in the same order.
+	Events []record.Event
+	// Exceptions are the PMTU exceptions of all nodes at the time of Stop.
+	Exceptions []record.Exception
+	// Losses is empty when the evidence is complete.
+	Losses  []record.Loss
+	Figures Figures
+}
+
+// Figures tell how good the evidence is, and what it cost.
+type Figures struct {
+	// Samples counts all socket samples, kept or not.
+	Samples int `json:"samples"`
+	// MaxGap is the longest time between two samples of one watched socket.
+	MaxGap record.Ms `json:"max_gap_ms"`
+	// Packets counts packets seen, loopback copies left out; NotIPv4 those of
+	// them that are not decoded, ARP and IPv6 for example.
+	Packets int `json:"packets"`
+	NotIPv4 int `json:"not_ipv4"`
+	// Alignment bounds the error of packet times against all other times.
+	Alignment record.Ms `json:"alignment_ms"`
+	// Sampling and Draining are the time that went into samples and into
+	// emptying the rings: at least the processor time that they took.
+	Sampling record.Ms `json:"sampling_ms"`
+	Draining record.Ms `json:"draining_ms"`
+}
+
+// Observer watches nodes from Start until Stop. Its methods may be called from
+// any goroutine.
+type Observer struct {
+	clock   clock
+	sampler *sampler
+	sources []*source
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+
+	// mu guards all below and the sources' packets and counter files.
+	mu       sync.Mutex
+	stopped  bool
+	steps    []record.Event
+	draining time.Duration
+}
+
+// source is all that is open in one node.
+type source struct {
+	name     string
+	packets  *capture
+	routes   *netlinkSocket
+	counters *counterFiles
+	diag     *netlinkSocket
+}
+
+// ErrStopped is the error of an Observer that has been stopped.
+var ErrStopped = errors.New("the observer was stopped")
+
+// Start begins to observe. It needs CAP_NET_RAW in the nodes. The caller calls
+// Stop, also after ctx has ended, which ends sampling.
+func Start(ctx context.Context, c Config) (*Observer, error) {
+	if c.Origin.IsZero() {
+		c.Origin = time.Now()
+	}
+	o := &Observer{}
+	var err error
+	if o.clock, err = newClock(c.Origin); err != nil {
+		return nil, err
+	}
+	o.sampler = newSampler(&o.clock, cmp.Or(c.SampleInterval, 3*time.Millisecond), cmp.Or(c.SampleGap, 50*time.Millisecond))
+	for _, n := range c.Nodes {
+		s := &source{name: n.Name()}
+		o.sources = append(o.sources, s)
+		err := n.Do(func() error { return s.open(c.Interfaces[s.name], cmp.Or(c.MaxPackets, 100_000)) })
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("observe %s: %w", s.name, err), o.closeSources())
+		}
+		o.sampler.nodes[s.name] = s.diag
+	}
+	ctx, o.cancel = context.WithCancel(ctx)
+	o.workers.Go(func() { o.sampler.run(ctx) })
+	o.workers.Go(func() { o.drainUntil(ctx) })
+	return o, nil
+}
+
+func (s *source) open(interfaces []string, most int) (err error) {
+	if s.counters, err = openCounters(); err != nil {
+		return err
+	}
+	if s.routes, err = openRoutes(); err != nil {
+		return err
+	}
+	if s.diag, err = openNetlink(unix.NETLINK_SOCK_DIAG); err != nil {
+		return err
+	}
+	s.packets, err = openCapture(s.name, interfaces, most)
+	return err
+}
+
+func (s *source) close() error {
+	var errs []error
+	if s.counters != nil {
+		s.counters.close()
+	}
+	if s.routes != nil {
+		errs = append(errs, s.routes.close())
+	}
+	if s.diag != nil {
+		errs = append(errs, s.diag.close())
+	}
+	if s.packets != nil {
+		errs = append(errs, s.packets.close())
+	}
+	return errors.Join(errs...)
+}
+
+func (o *Observer) closeSources() error {
+	var errs []error
+	for _, s := range o.sources {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(errs...)
+}
+
+func (o *Observer) drainUntil(ctx context.Context) {
+	ticker := time.NewTicker(drainInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		o.mu.Lock()
+		o.drain()
+		o.mu.Unlock()
+	}
+}
+
+// drain empties the rings. The caller holds mu.
+func (o *Observer) drain() {
+	start := time.Now()
+	for _, s := range o.sources {
+		s.packets.drain()
+	}
+	o.draining += time.Since(start)
+}
+
+// Mark records a step of the scenario at this moment.
+func (o *Observer) Mark(text string) {
+	at := o.clock.now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.steps = append(o.steps, record.Event{At: at, Text: text})
+}
+
+// Watch samples the TCP socket of n with these addresses, once before Watch
+// returns and then at the interval, until Unwatch. A socket that goes away
+// ends its watch; one that cannot be sampled is reported as a loss.
+func (o *Observer) Watch(n Node, connection string, leg record.LegName, local, remote netip.AddrPort) {
+	o.sampler.watch(&watch{node: n.Name(), connection: connection, leg: leg, local: local, remote: remote})
+}
+
+// Unwatch takes a last sample of the socket and samples it no more.
+func (o *Observer) Unwatch(local, remote netip.AddrPort) { o.sampler.unwatch(local, remote) }
+
+// Sample reads a TCP socket of an observed node once. The sample is not among
+// the events. The error is ErrNoSocket when the node has no such socket.
+func (o *Observer) Sample(n Node, local, remote netip.AddrPort) (record.Socket, error) {
+	s, err := o.sampler.one(n.Name(), local, remote)
+	if err != nil {
+		return s, fmt.Errorf("sample socket %s to %s of %s: %w", local, remote, n.Name(), err)
+	}
+	return s, nil
+}
+
+// Snapshot reads the counters of all nodes.
+func (o *Observer) Snapshot() (Counters, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stopped {
+		return nil, ErrStopped
+	}
+	counters := make(Counters, len(o.sources))
+	for _, s := range o.sources {
+		read, err := s.counters.read()
+		if err != nil {
+			return nil, fmt.Errorf("read the counters of %s: %w", s.name, err)
+		}
+		counters[s.name] = read
+	}
+	return counters, nil
+}
+
+// Exceptions dumps the PMTU exceptions of all nodes, see the function of that
+// name.
+func (o *Observer) Exceptions() ([]record.Exception, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stopped {
+		return nil, ErrStopped
+	}
+	return o.exceptions()
+}
+
+func (o *Observer) exceptions() ([]record.Exception, error) {
+	found := []record.Exception{}
+	for _, s := range o.sources {
+		some, err := dumpExceptions(s.routes, s.name)
+		if err != nil {
+			return found, fmt.Errorf("read the PMTU exceptions of %s: %w", s.name, err)
+		}
+		found = append(found, some...)
+	}
+	return found, nil
+}
+
+// Stop ends the observation, closes everything that Start opened and returns
+// what was seen. Every packet that a node sent or received before the call is
+// in it, or counted as lost. With an error, the evidence that could be had is
+// returned all the same.
+func (o *Observer) Stop() (Evidence, error) {
+	o.cancel()
+	o.workers.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stopped {
+		return Evidence{}, ErrStopped
+	}
+	o.stopped = true
+	o.drain()
+
+	var e Evidence
+	var errs []error
+	step, uncertainty, err := o.clock.step()
+	errs = append(errs, err)
+	if step.Abs() > maxStep+uncertainty {
+		e.Losses = append(e.Losses, record.Loss{
+			Source: "packets", Count: 1,
+			Detail: fmt.Sprintf("the wall clock was set by %v: times of packets are not comparable", step),
+		})
+	}
+	if e.Exceptions, err = o.exceptions(); err != nil {
+		errs = append(errs, err)
+	}
+	e.Events = o.steps
+	for _, s := range o.sources {
+		e.Events = append(e.Events, s.packets.events(&o.clock)...)
+		e.Figures.Packets += s.packets.captured
+		e.Figures.NotIPv4 += s.packets.notIPv4
+		losses, err := s.packets.losses()
+		errs = append(errs, err)
+		e.Losses = append(e.Losses, losses...)
+	}
+	o.sampler.finish(&e)
+	e.Figures.Alignment = record.Millis(step.Abs() + uncertainty)
+	e.Figures.Draining = record.Millis(o.draining)
+	order(e.Events)
+	errs = append(errs, o.closeSources())
+	return e, errors.Join(errs...)
+}
+
+// order sorts events by time and numbers them.
+func order(events []record.Event) {
+	slices.SortStableFunc(events, func(a, b record.Event) int { return cmp.Compare(a.At, b.At) })
+	var packets, samples, steps int
+	number := func(letter string, n *int) string {
+		*n++
+		return letter + strconv.Itoa(*n)
+	}
+	for i := range events {
+		switch e := &events[i]; {
+		case e.Packet != nil:
+			e.ID = number("P", &packets)
+		case e.Socket != nil:
+			e.ID = number("S", &samples)
+		default:
+			e.ID = number("T", &steps)
+		}
+	}
+}
