@@ -1,0 +1,223 @@
+//go:build linux
+
+// This file knows the sysctls that the lab depends on and the order in which
+// sysctls must be written.
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+)
+
+// SysctlError is the error for a sysctl that could not be read or written.
+type SysctlError struct {
+	Node, Key string
+	// Err wraps fs.ErrNotExist when this kernel has no such sysctl, or has it
+	// only outside of namespaces.
+	Err error
+}
+
+// Error names node and key, and what a missing key means.
+func (e *SysctlError) Error() string {
+	if errors.Is(e.Err, fs.ErrNotExist) {
+		return fmt.Sprintf("sysctl %s of node %s: this kernel does not have it in a network namespace: %v", e.Key, e.Node, e.Err)
+	}
+	return fmt.Sprintf("sysctl %s of node %s: %v", e.Key, e.Node, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *SysctlError) Unwrap() error { return e.Err }
+
+// sysctl is one value to write.
+type sysctl struct {
+	key, value string
+	// optional: the key may be absent, then it cannot matter.
+	optional bool
+}
+
+// baseline are the sysctls that the lab depends on. A new namespace copies
+// net.ipv4.conf.all and .default, and the TCP buffers, from the initial one, so
+// a host with settings of its own would change results; the rest are the
+// kernel's defaults, written so that they are on record. A Spec overrides each.
+func baseline() []sysctl {
+	required := func(key, value string) sysctl { return sysctl{key: key, value: value} }
+	optional := func(key, value string) sysctl { return sysctl{key: key, value: value, optional: true} }
+	list := []sysctl{
+		// A host does not forward; routers say so in the Spec.
+		required("net.ipv4.ip_forward", "0"),
+		// Path-MTU discovery on: DF is set and frag-needed is heeded.
+		required("net.ipv4.ip_no_pmtu_disc", "0"),
+		// MSS 12 bytes smaller, as on every real network.
+		required("net.ipv4.tcp_timestamps", "1"),
+		required("net.ipv4.tcp_sack", "1"),
+		required("net.ipv4.tcp_window_scaling", "1"),
+		// Probing would find the path MTU without ICMP and hide black holes.
+		required("net.ipv4.tcp_mtu_probing", "0"),
+		// The buffers decide how much one write puts on the wire.
+		required("net.ipv4.tcp_rmem", "4096 131072 6291456"),
+		required("net.ipv4.tcp_wmem", "4096 16384 4194304"),
+		// No ICMP is held back. (Frag-needed never is: icmpv4_mask_allow.)
+		required("net.ipv4.icmp_ratelimit", "0"),
+		// No router solicitations or duplicate address detection among the
+		// packets. Absent without IPv6, and then there are none.
+		optional("net.ipv6.conf.all.disable_ipv6", "1"),
+		optional("net.ipv6.conf.default.disable_ipv6", "1"),
+		// With br_netfilter loaded on the host, bridged packets would be
+		// reassembled by connection tracking. Absent without it.
+		optional("net.bridge.bridge-nf-call-iptables", "0"),
+		optional("net.bridge.bridge-nf-call-ip6tables", "0"),
+		optional("net.bridge.bridge-nf-call-arptables", "0"),
+	}
+	for _, scope := range []string{"all", "default"} {
+		for _, c := range []sysctl{
+			// Direct answers of a real server and tunnelled packets arrive
+			// where their source is not routed to. The maximum of all and
+			// the device counts.
+			required("rp_filter", "0"),
+			required("accept_local", "0"),
+			required("route_localnet", "0"),
+			// ARP as in RFC 826; a real server that holds the VIP needs
+			// other values, which the Spec gives.
+			required("arp_ignore", "0"),
+			required("arp_announce", "0"),
+			required("arp_filter", "0"),
+			required("proxy_arp", "0"),
+			// ICMP redirects make routing exceptions, which would be
+			// mistaken for those of path-MTU discovery.
+			required("accept_redirects", "0"),
+			required("secure_redirects", "0"),
+			required("send_redirects", "0"),
+		} {
+			c.key = "net.ipv4.conf." + scope + "." + c.key
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// splitSysctls merges a Spec's sysctls over the baseline, in the order of
+// writing: general ones before any interface exists, so that interfaces inherit
+// from conf.default, and those of one interface, by its name, once it is made.
+func splitSysctls(spec map[string]string) (general []sysctl, byInterface map[string][]sysctl) {
+	byInterface = make(map[string][]sysctl)
+	merged := make(map[string]sysctl)
+	for _, s := range baseline() {
+		merged[s.key] = s
+	}
+	for key, value := range spec {
+		key = dotted(key)
+		merged[key] = sysctl{key: key, value: value}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(merged), compareSysctls) {
+		if iface := interfaceOf(key); iface != "" {
+			byInterface[iface] = append(byInterface[iface], merged[key])
+		} else {
+			general = append(general, merged[key])
+		}
+	}
+	return general, byInterface
+}
+
+// compareSysctls orders by rank, then by name.
+func compareSysctls(a, b string) int {
+	if r := rank(a) - rank(b); r != 0 {
+		return r
+	}
+	return strings.Compare(a, b)
+}
+
+// rank of a sysctl: switching forwarding resets others (inet_forward_change sets
+// accept_redirects), and some of all are copied to default.
+func rank(key string) int {
+	switch {
+	case key == "net.ipv4.ip_forward":
+		return 0
+	case strings.HasSuffix(key, ".forwarding"):
+		return 1
+	case strings.Contains(key, ".conf.all."):
+		return 2
+	default:
+		return 3
+	}
+}
+
+// interfaceOf returns the interface that a sysctl is about, or "".
+func interfaceOf(key string) string {
+	parts := strings.Split(sysctlPath(key), "/")
+	// "", proc, sys, net, ipv4, conf|neigh, NAME, …
+	if len(parts) < 8 || parts[3] != "net" || (parts[5] != "conf" && parts[5] != "neigh") {
+		return ""
+	}
+	if name := parts[6]; name != "all" && name != "default" {
+		return name
+	}
+	return ""
+}
+
+// dotted returns a key in its canonical form: with dots, or, when a part itself
+// holds a dot (net/ipv4/conf/eth0.7/forwarding), with slashes.
+func dotted(key string) string {
+	if strings.Contains(key, "/") && !strings.Contains(key, ".") {
+		return strings.ReplaceAll(key, "/", ".")
+	}
+	return key
+}
+
+// sysctlPath is the file of a key, as sysctl(8) reads keys: when a slash comes
+// first, slashes separate and dots belong to names.
+func sysctlPath(key string) string {
+	if !strings.Contains(key, "/") {
+		key = strings.ReplaceAll(key, ".", "/")
+	}
+	return "/proc/sys/" + key
+}
+
+// writeSysctls writes values of a node; it runs inside it.
+func writeSysctls(node string, list []sysctl) error {
+	var errs []error
+	for _, s := range list {
+		err := writeSysctl(s.key, s.value)
+		if err != nil && (!s.optional || !errors.Is(err, fs.ErrNotExist)) {
+			errs = append(errs, &SysctlError{Node: node, Key: s.key, Err: err})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// writeSysctl writes one value. The file is never created: os.WriteFile's flags
+// would turn a missing key into EACCES.
+func writeSysctl(key, value string) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(sysctlPath(key), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+func readSysctl(key string) (string, error) {
+	if err := checkKey(key); err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(sysctlPath(key))
+	return strings.TrimSpace(string(b)), err
+}
+
+// checkKey refuses keys that lead out of the namespace: the sysctls of other
+// trees belong to the whole machine.
+func checkKey(key string) error {
+	path := sysctlPath(key)
+	if !strings.HasPrefix(path, "/proc/sys/net/") || strings.Contains(path, "/../") {
+		return fmt.Errorf("%q is not a sysctl of a network namespace (net.*)", key)
+	}
+	return nil
+}
