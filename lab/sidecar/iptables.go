@@ -19,8 +19,8 @@ import (
 // nat table jumps to it.
 const iptablesChain = "PMTULAB_SIDECAR"
 
-// iptablesInstall is the ruleset of the redirect. -N fails where the chain
-// exists, and a restore is one transaction.
+// iptablesInstall is the ruleset of the redirect. A restore is one transaction.
+// -N, in line 2, fails where the chain exists, as ":CHAIN" would not.
 func (r *redirect) iptablesInstall() string {
 	return fmt.Sprintf(`*nat
 -N %[1]s
@@ -74,7 +74,7 @@ func restore(ctx context.Context, ns Namespace, ruleset string) error {
 	}
 	if err := cmd.Wait(); err != nil {
 		text := strings.TrimSpace(out.String())
-		if strings.Contains(text, "Chain already exists") {
+		if strings.HasSuffix(text, "line 2 failed") && strings.Contains(ruleset, "\n-N ") {
 			return fmt.Errorf("chain %s: %w", iptablesChain, ErrRedirectExists)
 		}
 		if ctx.Err() != nil {

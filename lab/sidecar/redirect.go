@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,12 +52,13 @@ func (r *redirect) install(ctx context.Context, ns Namespace) error {
 		r.with = Nftables
 		return nil
 	}
-	if !lacksNftablesNAT(err) {
+	lack := nftablesLack(err)
+	if lack == nil {
 		return fmt.Errorf("redirect outbound TCP to port %d with nftables: %w", r.port, err)
 	}
-	if legacyErr := restore(ctx, ns, r.iptablesInstall()); legacyErr != nil {
-		return fmt.Errorf("redirect outbound TCP to port %d: this kernel has no nftables NAT for IPv4 (%w), and: %w",
-			r.port, err, legacyErr)
+	if err := restore(ctx, ns, r.iptablesInstall()); err != nil {
+		return fmt.Errorf("redirect outbound TCP to port %d with %s (nftables has no NAT for IPv4 here: %w): %w",
+			r.port, IptablesLegacy, lack, err)
 	}
 	r.with = IptablesLegacy
 	return nil
@@ -78,16 +80,15 @@ func (r *redirect) remove(ctx context.Context, ns Namespace) error {
 	return nil
 }
 
-// lacksNftablesNAT tells a kernel that cannot from a redirect that failed. A
-// module that is missing shows as any of these, by where the kernel notices:
-// the netlink family, the table's family, the chain type, an expression.
-func lacksNftablesNAT(err error) bool {
-	for _, missing := range []error{
-		unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT,
-	} {
-		if errors.Is(err, missing) {
-			return true
+// nftablesLack tells a kernel that cannot from a redirect that failed: it
+// returns the error number in err that says so, or nil. A part that is missing
+// shows as any of these, by where the kernel notices: the netlink family, the
+// table's family, the chain type, an expression.
+func nftablesLack(err error) error {
+	for _, lack := range []syscall.Errno{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT} {
+		if errors.Is(err, lack) {
+			return lack
 		}
 	}
-	return false
+	return nil
 }
