@@ -1,5 +1,3 @@
-//go:build linux
-
 // Process 1 of a guest: mount, load modules, run the program, send what it
 // wrote, say how it ended, power off. Only the final frame is success; when
 // anything goes wrong before, its text goes out instead.

@@ -32,12 +32,13 @@ func (e *LibraryError) Error() string {
 
 // libraries finds shared libraries below a root directory.
 type libraries struct {
-	root string
-	dirs []string // of ld.so.conf, then the standard ones
+	root  string
+	dirs  []string // of ld.so.conf, then the standard ones
+	needs map[string]elfNeeds
 }
 
 func newLibraries(root string) *libraries {
-	l := &libraries{root: root}
+	l := &libraries{root: root, needs: map[string]elfNeeds{}}
 	l.conf("/etc/ld.so.conf", 0)
 	for _, dir := range []string{
 		"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib",
@@ -107,6 +108,18 @@ type elfNeeds struct {
 	paths   []string // DT_RUNPATH, or DT_RPATH when there is none; with $ORIGIN
 }
 
+// read reads an ELF file below the root, once.
+func (l *libraries) read(file string) (elfNeeds, error) {
+	if n, ok := l.needs[file]; ok {
+		return n, nil
+	}
+	n, err := readNeeds(filepath.Join(l.root, file))
+	if err == nil {
+		l.needs[file] = n
+	}
+	return n, err
+}
+
 // readNeeds reads an ELF file. A script or another kind of file has no needs.
 func readNeeds(file string) (elfNeeds, error) {
 	var n elfNeeds
@@ -153,7 +166,7 @@ func (l *libraries) closure(program string) ([]string, error) {
 	for len(queue) > 0 {
 		file := queue[0]
 		queue = queue[1:]
-		needs, err := readNeeds(filepath.Join(l.root, file))
+		needs, err := l.read(file)
 		if err != nil {
 			return nil, err
 		}
@@ -195,7 +208,7 @@ func (l *libraries) find(name, program string, needs elfNeeds) (string, error) {
 	for _, dir := range dirs {
 		lib := filepath.Join(dir, name)
 		// A library of another architecture is passed over, as by the loader.
-		n, err := readNeeds(filepath.Join(l.root, lib))
+		n, err := l.read(lib)
 		if err == nil && n.class == needs.class && n.machine == needs.machine {
 			return lib, nil
 		}

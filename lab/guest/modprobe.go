@@ -1,5 +1,3 @@
-//go:build linux
-
 // Modules inside a guest: init loads the wanted ones, and the role modprobe
 // those that the kernel asks for later.
 

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,8 +204,8 @@ func (m *modinfo) softdep(value string) {
 }
 
 // readModinfo finds the .modinfo section of a module's ELF image.
-func readModinfo(image []byte) (modinfo, error) {
-	f, err := elf.NewFile(bytes.NewReader(image))
+func readModinfo(image io.ReaderAt) (modinfo, error) {
+	f, err := elf.NewFile(image)
 	if err != nil {
 		return modinfo{}, fmt.Errorf("read ELF: %w", err)
 	}
@@ -258,7 +259,7 @@ func (t *moduleTree) module(name string) (*loadedModule, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := readModinfo(image)
+	info, err := readModinfo(bytes.NewReader(image))
 	if err != nil {
 		return nil, fmt.Errorf("read module %s: %w", t.files[name], err)
 	}
@@ -288,16 +289,37 @@ func (t *moduleTree) resolve(name string, deep bool) (file string, ok bool) {
 	if !deep {
 		return "", false
 	}
-	for candidate := range t.files {
-		m, err := t.module(candidate)
-		if err != nil {
-			continue
-		}
-		if slices.ContainsFunc(m.aliases, func(a string) bool { return aliasMatch(a, name) }) {
-			return candidate, true
+	for _, candidate := range slices.Sorted(maps.Keys(t.files)) {
+		for _, alias := range t.aliases(candidate) {
+			if aliasMatch(alias, name) {
+				return candidate, true
+			}
 		}
 	}
 	return "", false
+}
+
+// aliases reads the aliases of a module without keeping its image. A module
+// that cannot be read has none.
+func (t *moduleTree) aliases(name string) []string {
+	file := t.files[name]
+	if filepath.Ext(file) != ".ko" {
+		m, err := t.module(name)
+		if err != nil {
+			return nil
+		}
+		return m.aliases
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	info, err := readModinfo(f)
+	if err != nil {
+		return nil
+	}
+	return info.aliases
 }
 
 // aliasMatch compares an alias pattern with a name as modprobe does: dashes

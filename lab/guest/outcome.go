@@ -25,7 +25,7 @@ func crashes() []crash {
 	const memory = "the guest has too little memory: raise MemoryMiB"
 	line := func(expr string) *regexp.Regexp { return regexp.MustCompile(`(?m)^.*(?:` + expr + `).*$`) }
 	return []crash{
-		{record.GuestPanic, line(`Initramfs unpacking failed: write error`), memory},
+		{record.GuestPanic, line(`Initramfs unpacking failed: write error|uml_load_file: Failed to allocate`), memory},
 		{record.GuestPanic, line(`Kernel panic - not syncing: Out of memory|System is deadlocked on memory`), memory},
 		{record.GuestOops, line(`Oops: |BUG: unable to handle|kernel BUG at |general protection fault|` +
 			`BUG: (?:KASAN|soft lockup|kernel NULL pointer)|Internal error: |unable to handle kernel|Kernel mode fault at addr|` +
@@ -38,7 +38,7 @@ func crashes() []crash {
 func findCrash(log []byte) (outcome record.GuestOutcome, detail string, ok bool) {
 	for _, c := range crashes() {
 		if m := c.pattern.Find(log); m != nil {
-			detail := string(bytes.TrimSpace(m))
+			detail := logLine(m)
 			if c.advice != "" {
 				detail = fmt.Sprintf("%s (%s)", detail, c.advice)
 			}
@@ -51,5 +51,15 @@ func findCrash(log []byte) (outcome record.GuestOutcome, detail string, ok bool)
 // lastLine is the last line of a log that is not empty.
 func lastLine(log []byte) string {
 	log = bytes.TrimSpace(log)
-	return string(bytes.TrimSpace(log[bytes.LastIndexByte(log, '\n')+1:]))
+	return logLine(log[bytes.LastIndexByte(log, '\n')+1:])
+}
+
+// logLine is a line without blanks and without the level that a dump of the
+// kernel's buffer prefixes ("<0>").
+func logLine(line []byte) string {
+	line = bytes.TrimSpace(line)
+	if len(line) > 3 && line[0] == '<' && line[2] == '>' {
+		line = line[3:]
+	}
+	return string(line)
 }

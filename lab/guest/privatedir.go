@@ -1,5 +1,3 @@
-//go:build linux
-
 // The private directory of a guest. User-Mode Linux keeps its memory in an
 // unlinked file there, maps it executable, and needs a file system with room.
 

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Run: the life of a guest as the host sees it.
 
 package guest

@@ -1,5 +1,3 @@
-//go:build linux
-
 // The supervisor is a process between the command and the guest. It owns all
 // that a guest leaves on the host: its processes and its private directory.
 // The command holds the writing end of a pipe, the lifeline; however the

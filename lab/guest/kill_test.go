@@ -1,0 +1,159 @@
+//go:build linux && uml
+
+// Nothing is left of a guest when the command, or the supervisor, is killed.
+
+package guest_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pmtulab/pmtulab/lab/wait"
+)
+
+// descendants lists the processes below this one as "PID NAME STATE". They stay
+// below it when their parents die, because the test is a subreaper.
+func descendants(t *testing.T) []string {
+	t.Helper()
+	for { // zombies that were given to us are no leak
+		if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
+			break
+		}
+	}
+	type process struct {
+		name string
+		ppid int
+	}
+	all := map[int]process{}
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		s := string(b)
+		open, end := strings.IndexByte(s, '('), strings.LastIndexByte(s, ')')
+		fields := strings.Fields(s[end+1:])
+		pid, _ := strconv.Atoi(strings.TrimSpace(s[:open]))
+		ppid, _ := strconv.Atoi(fields[1])
+		all[pid] = process{s[open:end+1] + " " + fields[0], ppid}
+	}
+	var found []string
+	for pid, p := range all {
+		for up := p.ppid; up > 1; up = all[up].ppid {
+			if up == os.Getpid() {
+				found = append(found, fmt.Sprint(pid, " ", p.name))
+				break
+			}
+		}
+	}
+	return found
+}
+
+// leftovers lists files that a guest may leave. home is the command's HOME and,
+// when it is not to use /dev/shm, its TMPDIR.
+func leftovers(t *testing.T, home string) []string {
+	t.Helper()
+	var found []string
+	for _, pattern := range []string{home + "/*", home + "/.uml", "/dev/shm/pmtulab-guest-*"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, files...)
+	}
+	return found
+}
+
+// clean fails the test when something of a guest is there a second after an end.
+func clean(t *testing.T, home string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	err := wait.Until(ctx, "the end of the guest", 10*time.Millisecond, func() error {
+		if p, f := descendants(t), leftovers(t, home); len(p)+len(f) > 0 {
+			return fmt.Errorf("processes %q, files %q", p, f)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func startCommand(t *testing.T, home, tmp string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "job", "run")
+	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+tmp)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// The command is killed at thirty random moments from its start to past its
+// ordinary end.
+func TestKilledCommandLeavesNothing(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for i := range 30 {
+		home := t.TempDir()
+		tmp := home
+		if i%2 == 0 {
+			tmp = "/nonexistent" // the next candidate is /dev/shm
+		}
+		cmd := startCommand(t, home, tmp)
+		after := rand.N(1100 * time.Millisecond)
+		if i < 10 {
+			after = rand.N(60 * time.Millisecond) // start-up has the windows
+		}
+		_ = wait.For(t.Context(), after)
+		seen[fmt.Sprint(len(descendants(t)))+" processes"]++
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		clean(t, home)
+		if t.Failed() {
+			t.Fatalf("killed after %v", after)
+		}
+	}
+	t.Log("at the moment of the kill:", seen)
+}
+
+// The supervisor is killed while the command lives: the command cleans up.
+func TestKilledSupervisorLeavesNothing(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		home := t.TempDir()
+		cmd := startCommand(t, home, home)
+		_ = wait.For(t.Context(), 100*time.Millisecond+rand.N(600*time.Millisecond))
+		for _, p := range descendants(t) {
+			pid, rest, _ := strings.Cut(p, " ")
+			n, _ := strconv.Atoi(pid)
+			cmdline, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+			if strings.HasPrefix(string(cmdline), "pmtulab:supervisor") {
+				t.Log("kill supervisor", pid, rest)
+				_ = syscall.Kill(n, syscall.SIGKILL)
+			}
+		}
+		_ = cmd.Wait()
+		clean(t, home)
+	}
+}
