@@ -144,7 +144,7 @@ func (s *sampler) sample(w *watch) bool {
 	// The kernel read the socket some time within the call.
 	at := record.Millis(start.Sub(s.clock.origin) + took/2)
 	if w.seen {
-		gap := at - w.at
+		gap := record.Millis(at.Duration() - w.at.Duration())
 		s.longest = max(s.longest, gap)
 		if stalled(w.last) && gap.Duration() > s.gap {
 			s.lose(w, 1, fmt.Sprintf("no sample for %.1f ms of a stall", gap))
