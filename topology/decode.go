@@ -54,10 +54,11 @@ func (d *decoder) into(v *value, path string, target reflect.Value) {
 		}
 		return
 	}
-	if v.kind == null {
-		if !d.reported(path) {
-			d.problem(v.at, path, fmt.Sprintf("%s has no value", last(path)), "write one, or leave the key out")
-		}
+	switch v.kind {
+	case broken:
+		return
+	case null:
+		d.problem(v.at, path, fmt.Sprintf("%s has no value", last(path)), "write one, or leave the key out")
 		return
 	}
 	if target.Kind() == reflect.Pointer {
@@ -68,7 +69,7 @@ func (d *decoder) into(v *value, path string, target reflect.Value) {
 	if read := scalarReader(target); read != nil {
 		if d.expect(v, path, scalar) {
 			if remedy, ok := read(v); !ok {
-				d.problem(v.at, path, fmt.Sprintf("%s: %q is not %s", last(path), v.text, describe(target.Type())), remedy)
+				d.problem(v.at, path, fmt.Sprintf("%s: %s is not %s", last(path), quote(v.text), describe(target.Type())), remedy)
 			}
 		}
 		return
@@ -138,16 +139,6 @@ func (d *decoder) expect(v *value, path string, want kind) bool {
 		return true
 	}
 	d.problem(v.at, path, fmt.Sprintf("%s is %v", last(path), v.kind), fmt.Sprintf("write %v", want))
-	return false
-}
-
-// reported tells whether the value at path has a problem from parsing.
-func (d *decoder) reported(path string) bool {
-	for _, problem := range d.problems {
-		if problem.Path == path {
-			return true
-		}
-	}
 	return false
 }
 

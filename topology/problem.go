@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -96,7 +97,7 @@ func (p Problems) Join(later Problems) Problems {
 // read the problems get the file's name only.
 func (p Problems) Locate(file string, data []byte, prefix string) Problems {
 	places := map[string]place{}
-	if root, problems := parseTree(file, data); root != nil && len(problems) == 0 {
+	if root, _ := parseTree(file, data); root != nil {
 		budget := maxValues
 		root.index("$", places, &budget)
 	}
@@ -147,11 +148,21 @@ func item(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
+// quote quotes text for a problem, shortened to what a line can hold.
+func quote(text string) string {
+	const longest = 64
+	if runes := []rune(text[:min(len(text), 4*longest)]); len(runes) > longest {
+		return strconv.Quote(string(runes[:longest])) + "…"
+	}
+	return strconv.Quote(text)
+}
+
 // Nearest is the word of known that word is most likely a misspelling of, or
 // "" when none is close.
 func Nearest(word string, known ...string) string {
-	const longest = 64 // no key or value of a document is longer
-	if len(word) > longest {
+	// Beyond this it is not a misspelling, and not worth the comparisons.
+	const longest, most = 64, 128
+	if len(word) > longest || len(known) > most {
 		return ""
 	}
 	best, distance := "", max(1, len(word)/3)+1
@@ -166,7 +177,11 @@ func Nearest(word string, known ...string) string {
 // Allowed is the remedy for a word that is not in a closed list: the nearest
 // spelling, when there is one, and the whole list.
 func Allowed(word string, known ...string) string {
-	list := "allowed: " + strings.Join(known, ", ")
+	const shown = 24
+	list := "allowed: " + strings.Join(known[:min(shown, len(known))], ", ")
+	if len(known) > shown {
+		list += fmt.Sprintf(", … (%d in all)", len(known))
+	}
 	if near := Nearest(word, known...); near != "" {
 		return fmt.Sprintf("did you mean %q? %s", near, list)
 	}

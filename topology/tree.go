@@ -7,7 +7,6 @@ package topology
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -26,20 +25,24 @@ const (
 	// maxValues bounds the document with every alias written out, so that a
 	// few lines of aliases of aliases cannot stand for billions of values.
 	maxValues = 100_000
+	// maxKey is the length of the longest key in bytes: paths are made of them.
+	maxKey = 128
 )
 
 // kind is the shape of a value.
 type kind int
 
 const (
-	null kind = iota
+	// broken is a value that has its problem already.
+	broken kind = iota
+	null
 	scalar
 	list
 	mapping
 )
 
 func (k kind) String() string {
-	return [...]string{"nothing", "a single value", "a list", "a mapping"}[k]
+	return [...]string{"not readable", "nothing", "a single value", "a list", "a mapping"}[k]
 }
 
 // place is a position in a document, both from 1.
@@ -210,6 +213,7 @@ func (b *builder) value(node ast.Node, path string) *value {
 		b.problem(v.at, path, fmt.Sprintf("tag %s is not supported", n.Start.Value), "leave it out")
 		return v
 	case *ast.NullNode:
+		v.kind = null
 	case *ast.SequenceNode:
 		v.kind = list
 		for i, element := range n.Values {
@@ -237,6 +241,7 @@ func (b *builder) value(node ast.Node, path string) *value {
 
 // fields adds the entries of a mapping to v.
 func (b *builder) fields(v *value, entries []*ast.MappingValueNode, path string) {
+	seen := make(map[string]place, len(entries))
 	for _, entry := range entries {
 		at := nodePlace(entry.Key)
 		key, ok := keyText(entry.Key)
@@ -244,11 +249,16 @@ func (b *builder) fields(v *value, entries []*ast.MappingValueNode, path string)
 			b.problem(at, path, "a key must be a plain word", "write merged or nested keys out")
 			continue
 		}
-		below := child(path, key)
-		if i := slices.IndexFunc(v.fields, func(f field) bool { return f.key == key }); i >= 0 {
-			b.problem(at, below, fmt.Sprintf("key %q is there twice", key), fmt.Sprintf("the first is in line %d", v.fields[i].at.line))
+		if len(key) > maxKey {
+			b.problem(at, path, fmt.Sprintf("a key has %d bytes", len(key)), fmt.Sprintf("at most %d are allowed", maxKey))
 			continue
 		}
+		below := child(path, key)
+		if first, twice := seen[key]; twice {
+			b.problem(at, below, fmt.Sprintf("key %q is there twice", key), fmt.Sprintf("the first is in line %d", first.line))
+			continue
+		}
+		seen[key] = at
 		v.fields = append(v.fields, field{key: key, at: at, value: b.value(entry.Value, below)})
 	}
 }
