@@ -146,24 +146,28 @@ func startMachine(spec machineSpec, dir string) (int, error) {
 // reapAll waits for the guest's main process and then kills and reaps all its
 // descendants, which the kernel gave to this process.
 func reapAll(pid int) (ended string) {
+	options := 0
 	for {
 		var ws syscall.WaitStatus
-		got, err := syscall.Wait4(-1, &ws, 0, nil)
-		if errors.Is(err, syscall.EINTR) {
-			continue
-		}
-		if err != nil { // ECHILD: none left
+		got, err := syscall.Wait4(-1, &ws, options, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil: // ECHILD: none left
 			return ended
-		}
-		if got == pid {
+		case got == 0:
+			// Not all are dead yet. Listing all processes takes longer than
+			// most of them live, so it is not done for each.
+			killDescendants(pid)
+			options = 0
+		case got == pid:
+			ended = "exit status " + strconv.Itoa(ws.ExitStatus())
 			if ws.Signaled() {
 				ended = "killed: " + ws.Signal().String()
-			} else {
-				ended = "exit status " + strconv.Itoa(ws.ExitStatus())
 			}
-		}
-		if ended != "" {
 			killDescendants(pid)
+			fallthrough
+		case ended != "":
+			options = syscall.WNOHANG
 		}
 	}
 }
