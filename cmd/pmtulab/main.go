@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	lab.Main(guest.Roles(command)...)
+	lab.Main(guest.Roles()...)
 	os.Exit(command(os.Args[1:]))
 }
 

@@ -98,8 +98,8 @@ func sentence(r record.Result, q record.Request) string {
 		size, mtu, _ := fragNeeded(r, wire, true)
 		stall := stallOf(r, q.Connection.Name)
 		rest := ""
-		if len(stall.Waits) > 1 {
-			rest = fmt.Sprintf(" and then %.0f ms for the %s", stall.Waits[1].Ms, stall.Waits[1].Kind)
+		if len(stall.Waits) > 1 && stall.Waits[1].Kind == record.WaitDelayedAck {
+			rest = fmt.Sprintf(" and then %.0f ms for the server's delayed ACK", stall.Waits[1].Ms)
 		}
 		return fmt.Sprintf("Request %s paid for what another request had learned: its idle connection still made packets of %d bytes, "+
 			"its own kernel refused them for a route of %d, and since nothing was in flight no ACK could set it going, "+

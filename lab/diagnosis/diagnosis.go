@@ -73,6 +73,10 @@ type flow struct {
 	fragments []record.Event
 }
 
+// delayedAck is the least that a receiver delays an acknowledgement:
+// TCP_DELACK_MIN of 40 ms (net/tcp.h), less the tick of a kernel with HZ=100.
+const delayedAck = record.Ms(30)
+
 // alignment bounds how far the clock of packets may be from that of writes.
 const alignment = record.Ms(1)
 
@@ -186,8 +190,12 @@ func (f flow) stall(c Case) *record.Stall {
 	rest := f.data[1]
 	for _, ack := range f.acks {
 		if ack.At >= probe.At && ack.At <= rest.At && ack.Packet.TCP.Ack == probe.Packet.TCP.Seq+uint32(probe.Packet.TCP.Payload) {
+			kind := record.WaitRTT
+			if ack.At-probe.At >= delayedAck {
+				kind = record.WaitDelayedAck
+			}
 			s.Waits = append(s.Waits, record.Wait{
-				Kind: record.WaitDelayedAck, Ms: ack.At - probe.At, Evidence: ids(f.data[:1], []record.Event{ack}, f.data[1:2]),
+				Kind: kind, Ms: ack.At - probe.At, Evidence: ids(f.data[:1], []record.Event{ack}),
 			})
 			break
 		}

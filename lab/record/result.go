@@ -147,7 +147,7 @@ const (
 type Wait struct {
 	Kind WaitKind `json:"kind"`
 	Ms   Ms       `json:"ms"`
-	// Evidence are ids of events in the timeline.
+	// Evidence are ids of events in the timeline; the last ended the wait.
 	Evidence []string `json:"evidence"`
 }
 

@@ -236,7 +236,6 @@ func quotesLocal(p *record.Packet, wire record.Leg) bool {
 var waitText = map[record.WaitKind]string{
 	record.WaitProbe0:     "the probe0 timer, with nothing in flight",
 	record.WaitDelayedAck: "the receiver's delayed ACK",
-	record.WaitRTT:        "a round trip",
 	record.WaitRetransmit: "the retransmission timer",
 	record.WaitUnknown:    "unexplained",
 }
@@ -248,16 +247,10 @@ func (t *terminal) waits(q record.Request) map[string]record.Wait {
 		if s.Connection != q.Connection.Name {
 			continue
 		}
-		for i, w := range s.Waits {
-			if len(w.Evidence) == 0 {
-				continue
+		for _, w := range s.Waits {
+			if n := len(w.Evidence); n > 0 && w.Kind != record.WaitRTT {
+				out[w.Evidence[n-1]] = w
 			}
-			end := w.Evidence[len(w.Evidence)-1]
-			if w.Kind == record.WaitDelayedAck && len(w.Evidence) > 1 {
-				end = w.Evidence[1] // the ACK itself
-			}
-			_ = i
-			out[end] = w
 		}
 	}
 	return out

@@ -38,7 +38,7 @@ func Read(ref string) (file string, data []byte, err error) {
 	}
 	data, err = os.ReadFile(ref)
 	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(ref, "./") {
-		hint := topology.Nearest(ref, Names())
+		hint := topology.Nearest(ref, Names()...)
 		if hint != "" {
 			hint = fmt.Sprintf("; did you mean %q?", hint)
 		}

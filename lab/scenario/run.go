@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 	"github.com/pmtulab/pmtulab/lab/diagnosis"
 	"github.com/pmtulab/pmtulab/lab/evidence"
 	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/lab/sidecar"
 	"github.com/pmtulab/pmtulab/lab/traffic"
 	"github.com/pmtulab/pmtulab/lab/wait"
 )
@@ -105,12 +107,13 @@ func (r *run) phase(name string, since *time.Time) {
 func (r *run) live(ctx context.Context) (err error) {
 	clock := time.Now()
 	r.progress("build the network %s", r.scenario.Topology.Name)
-	r.result.Drawing = r.scenario.Topology.Draw()
+	r.result.Drawing = nil
 	if r.lab, err = lab.Up(ctx, r.scenario.Topology); err != nil {
 		return fmt.Errorf("build the network: %w", err)
 	}
 	defer func() {
 		clock := time.Now()
+		r.progress("take the network down")
 		err = errors.Join(err, r.lab.Close())
 		r.phase("take down", &clock)
 	}()
@@ -154,14 +157,32 @@ func (r *run) serve(ctx context.Context) error {
 	if r.ca, err = traffic.NewCA(serverAddresses(r.scenario)...); err != nil {
 		return fmt.Errorf("prepare TLS: %w", err)
 	}
+	r.progress("start the servers")
 	for _, server := range r.scenario.Servers {
-		s, err := traffic.Serve(ctx, r.lab.Node(server.Node), server.Address.String(), r.ca, traffic.TLS{})
+		node := r.lab.Node(server.Node)
+		s, err := traffic.Serve(ctx, node, server.Address.String(), r.ca, traffic.TLS{})
 		if err != nil {
 			return fmt.Errorf("start the server in %s: %w", server.Node, err)
 		}
 		r.servers = append(r.servers, s)
+		if err := check(ctx, node, r.ca, server.Address); err != nil {
+			return fmt.Errorf("check the server in %s: %w", server.Node, err)
+		}
 	}
 	return nil
+}
+
+// check makes a request to a server from its own node: it proves that the
+// server answers, before anything is measured.
+func check(ctx context.Context, node *lab.Node, ca *traffic.CA, address netip.AddrPort) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	c, err := traffic.Open(ctx, node, ca, traffic.Options{Address: address.String()})
+	if err != nil {
+		return err //nolint:wrapcheck // wrapped by the caller
+	}
+	_, err = c.Request(ctx, traffic.MinRequest)
+	return errors.Join(err, c.Close())
 }
 
 func (r *run) step(ctx context.Context, step Step) error {
@@ -193,18 +214,32 @@ func (r *run) open(ctx context.Context, name string) error {
 		Address: spec.To.String(), TLS: traffic.TLS{PostQuantum: spec.PostQuantum},
 	})
 	if err != nil {
-		return fmt.Errorf("open connection %s from %s: %w", name, spec.From, err)
+		return fmt.Errorf("open connection %s from %s: %w", name, spec.From, errors.Join(err, refused(from)))
 	}
 	c := &conn{traffic: t, from: from, record: record.Connection{Name: name, App: record.Leg{Local: t.Local, Remote: t.Remote}}}
 	r.conns[name] = c
-	if sidecar := from.Sidecar(); sidecar != nil {
-		proxied, err := sidecar.Connection(ctx, t.Local)
+	if proxy := from.Sidecar(); proxy != nil {
+		proxied, err := proxy.AwaitConnection(ctx, t.Local)
 		if err != nil {
 			return fmt.Errorf("find the upstream leg of connection %s: %w", name, err)
 		}
 		c.record.Upstream = &record.Leg{Local: proxied.UpstreamLocal, Remote: proxied.UpstreamRemote}
 	}
 	return nil
+}
+
+// refused is why the sidecar of a node made no upstream connection for the
+// latest of the application's, if that is so: the application itself only sees
+// its connection closed.
+func refused(n *lab.Node) error {
+	if n.Sidecar() == nil {
+		return nil
+	}
+	entries := n.Sidecar().AccessLog()
+	if len(entries) == 0 || entries[len(entries)-1].Connected != 0 {
+		return nil
+	}
+	return &sidecar.ConnectError{Entry: entries[len(entries)-1]}
 }
 
 // settle is how long a socket must stay unchanged to be called quiet: longer

@@ -215,7 +215,10 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 type countingWriter int
 
-func (n *countingWriter) Write(p []byte) (int, error) { *n += countingWriter(len(p)); return len(p), nil }
+func (n *countingWriter) Write(p []byte) (int, error) {
+	*n += countingWriter(len(p))
+	return len(p), nil
+}
 
 // meter notes every write below TLS.
 type meter struct {

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pmtulab/pmtulab/lab/guest"
+	"github.com/pmtulab/pmtulab/lab/record"
+)
+
+// Exit codes of vm that are not the program's own. Those of GNU timeout and
+// the shell lie in the same range and mean alike things.
+const (
+	vmUsage          = 120
+	vmUnsupported    = 121
+	vmPanic          = 122
+	vmOops           = 123
+	vmHang           = 124
+	vmLost           = 125
+	vmInfrastructure = 126
+)
+
+var vmCodes = map[record.GuestOutcome]int{
+	record.GuestPanic: vmPanic, record.GuestOops: vmOops,
+	record.GuestHangBoot: vmHang, record.GuestHangRun: vmHang,
+	record.GuestLost: vmLost, record.GuestInfrastructure: vmInfrastructure,
+}
+
+// The modules that a lab uses. Those that a kernel may lack are optional:
+// what misses them says so.
+var (
+	labModules      = []string{"veth", "bridge", "ipip", "ip_vs", "ip_vs_rr"}
+	optionalModules = []string{
+		"ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc", "ip_vs_sh", "ip_vs_dh", "ip_vs_mh", "ip_vs_sed", "ip_vs_nq",
+		"inet_diag", "tcp_diag", "af_packet",
+		"nf_tables", "nft_chain_nat", "nft_nat", "nft_redir", "nf_nat", "nf_conntrack",
+		"iptable_nat", "xt_REDIRECT", "xt_owner", "xt_tcpudp",
+	}
+)
+
+// redirectProgram is what a sidecar needs on kernels without NAT in nftables.
+var redirectProgram = guest.Program{
+	Path:    "iptables-legacy-restore",
+	Plugins: []string{"/usr/lib/*/xtables/libxt_[Rost]*.so", "/usr/lib/*/xtables/libipt_*.so"},
+}
+
+func vmCommand() *cobra.Command {
+	var (
+		memory      int
+		timeout     time.Duration
+		bootTimeout time.Duration
+		console     bool
+		modules     []string
+	)
+	c := &cobra.Command{
+		Use:   "vm -- COMMAND [ARGS]",
+		Short: "Run a program as root in a guest kernel",
+		Long: `Run a program of this machine as root in a fresh User-Mode Linux guest that has
+IPVS, IPIP, veth and netfilter loaded. The program finds itself under its own
+path, with its shared libraries, its working directory with testdata, and this
+environment; the guest shares no file system and no network with the host.
+
+The exit code is the program's own (128+N for signal N), or:
+  120 wrong usage      121 no guest kernel here   122 kernel panic   123 kernel oops
+  124 hang             125 guest lost             126 guest could not be started`,
+		Example: `  pmtulab vm -- ./program -v
+  go test -tags kernel -exec "pmtulab vm --" ./e2e`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &exitError{vmUsage, errors.New("vm: no command; write: pmtulab vm -- COMMAND ARGS")}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			job := guest.Job{
+				Args: args, Env: os.Environ(),
+				Modules: modules, OptionalModules: optionalModules,
+				MemoryMiB: memory, BootTimeout: bootTimeout, RunTimeout: timeout,
+				Stdout: os.Stdout, Stderr: os.Stderr,
+			}
+			if !c.Flags().Changed("module") {
+				job.Modules = labModules
+			} else {
+				job.OptionalModules = nil
+			}
+			if console {
+				job.Console = os.Stderr
+			}
+			return vm(c.Context(), job)
+		},
+	}
+	flags := c.Flags()
+	flags.SetInterspersed(false)
+	flags.IntVar(&memory, "memory", 512, "the guest's memory in `MiB`")
+	flags.DurationVar(&timeout, "timeout", 0, "end the program after this time; 0 is never")
+	flags.DurationVar(&bootTimeout, "boot-timeout", guest.DefaultBootTimeout, "give the guest this long to start the program")
+	flags.BoolVar(&console, "console", false, "show the kernel log on stderr")
+	flags.StringSliceVar(&modules, "module", nil, "load these kernel `MODULES` instead of what a lab needs; may be empty")
+	return c
+}
+
+// vm runs a job and turns its end into the exit code of the command.
+func vm(ctx context.Context, job guest.Job) error {
+	kernel, err := guest.FindUML()
+	if err != nil {
+		return &exitError{vmUnsupported, err}
+	}
+	if job.Dir, err = os.Getwd(); err != nil {
+		return &exitError{vmInfrastructure, fmt.Errorf("find the working directory: %w", err)}
+	}
+	// go test runs a test in the directory of its package, where testdata is.
+	testdata := filepath.Join(job.Dir, "testdata")
+	if _, err := os.Stat(testdata); err == nil {
+		job.Files = append(job.Files, guest.File{Path: testdata, Source: testdata})
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return &exitError{vmInfrastructure, fmt.Errorf("pack testdata: %w", err)}
+	}
+	if program, err := redirect(); err == nil {
+		job.Programs = append(job.Programs, program)
+	}
+	result, err := guest.Run(ctx, kernel, job)
+	switch {
+	case err != nil:
+		return &exitError{vmInfrastructure, fmt.Errorf("vm: %w", err)}
+	case result.Outcome != record.GuestFinished:
+		return &exitError{vmCodes[result.Outcome], fmt.Errorf("vm: guest outcome %q: %s; the end of its kernel log:\n%s",
+			result.Outcome, result.Detail, tail(result.KernelLog, 20))}
+	case result.ExitCode != 0:
+		return &exitError{code: result.ExitCode}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+//go:build linux && kernel
+
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/pmtulab/pmtulab/lab"
+	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/lab/scenario"
+)
+
+func TestMain(m *testing.M) {
+	lab.Main()
+	m.Run()
+}
+
+func TestEndToEnd(t *testing.T) {
+	RegisterFailHandler(Fail)
+	RunSpecs(t, "pmtulab end to end")
+}
+
+// parse reads a built-in scenario with "key=value" settings.
+func parse(name string, settings map[string]string) scenario.Scenario {
+	GinkgoHelper()
+	file, data, err := scenario.Read(name)
+	Expect(err).NotTo(HaveOccurred())
+	s, err := scenario.Parse(file, data, settings)
+	Expect(err).NotTo(HaveOccurred())
+	return s
+}
+
+// with puts a mitigation in place.
+func with(s scenario.Scenario, mitigation string) scenario.Scenario {
+	GinkgoHelper()
+	s, err := s.With(mitigation)
+	Expect(err).NotTo(HaveOccurred())
+	return s
+}
+
+// perform runs s here and requires that nothing of the evidence was lost.
+func perform(ctx context.Context, s scenario.Scenario) record.Result {
+	GinkgoHelper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	r := scenario.Run(ctx, s, scenario.Options{Progress: func(line string) { GinkgoWriter.Println(line) }})
+	Expect(r.Losses).To(BeEmpty())
+	Expect(r.Partial).To(BeFalse(), "%v", r.Reasons)
+	return r
+}
+
+// request finds a request of the result by name.
+func request(r record.Result, name string) record.Request {
+	GinkgoHelper()
+	for _, q := range r.Requests {
+		if q.Name == name {
+			return q
+		}
+	}
+	Fail("no request " + name)
+	return record.Request{}
+}
+
+// packets are the packets that a node's interface saw and that match.
+func packets(r record.Result, node, device string, match func(*record.Packet) bool) []record.Packet {
+	var out []record.Packet
+	for _, e := range r.Timeline {
+		if e.Packet != nil && e.Node == node && e.Interface == device && match(e.Packet) {
+			out = append(out, *e.Packet)
+		}
+	}
+	return out
+}
