@@ -19,7 +19,7 @@ import (
 const (
 	// slotSize holds the headers of linux/if_packet.h and the first 432 bytes
 	// of a packet: more than an ICMP quotes of IPIP and TCP headers.
-	slotSize = 512
+	slotSize = 256
 	slots    = 8192
 	// slotAddress is where a slot has its struct sockaddr_ll:
 	// TPACKET_ALIGN(sizeof(struct tpacket2_hdr)).
