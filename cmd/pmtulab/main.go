@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -18,11 +19,11 @@ import (
 
 func main() {
 	lab.Main(guest.Roles()...)
-	os.Exit(command(os.Args[1:]))
+	os.Exit(command(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // command runs one command line and returns the exit code of the process.
-func command(args []string) int {
+func command(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{
@@ -35,6 +36,8 @@ func command(args []string) int {
 	}
 	root.AddCommand(runCommand(), scenariosCommand(), mitigationsCommand(), vmCommand())
 	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
 
 	err := root.ExecuteContext(ctx)
@@ -44,12 +47,12 @@ func command(args []string) int {
 		return record.ExitPass
 	case errors.As(err, &exit):
 		if exit.err != nil {
-			fmt.Fprintln(os.Stderr, "pmtulab:", exit.err)
+			fmt.Fprintln(stderr, "pmtulab:", exit.err)
 		}
 		return exit.code
 	default: // cobra's own errors are about usage
-		fmt.Fprintln(os.Stderr, "pmtulab:", err)
-		fmt.Fprintln(os.Stderr, "pmtulab: see pmtulab --help")
+		fmt.Fprintln(stderr, "pmtulab:", err)
+		fmt.Fprintln(stderr, "pmtulab: see pmtulab --help")
 		return record.ExitUsage
 	}
 }

@@ -216,7 +216,7 @@ const scenarioFile = "/scenario.yaml"
 func runOnUML(ctx context.Context, s scenario.Scenario, file []byte, f runFlags, reason string, p *progress) record.Result {
 	begun := time.Now()
 	failed := record.Result{
-		Schema: record.Schema, Scenario: s.Name, Started: begun.UTC(), Verdict: record.Error, Partial: true,
+		Schema: record.Schema, Scenario: s.Name, Started: begun.UTC(), Verdict: record.Error, Partial: true, Drawing: s.Topology.Draw(),
 		Settings: f.settings(s),
 		Runtime:  record.Runtime{On: "uml", Kernel: "unknown", Accelerator: "none", Reason: reason},
 	}

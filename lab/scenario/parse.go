@@ -70,14 +70,12 @@ func Parse(file string, data []byte, set map[string]string) (Scenario, error) {
 		return Scenario{}, problems
 	}
 	var s Scenario
-	if err := topology.Decode(file, []byte(text), &s); err != nil {
-		return Scenario{}, err //nolint:wrapcheck // Problems speak for themselves
+	if err := topology.Decode(file, []byte(text), &s); err != nil && !errors.As(err, &problems) {
+		return Scenario{}, fmt.Errorf("read %s: %w", file, err)
 	}
-	if problems := s.problems(); len(problems) > 0 {
-		return Scenario{}, problems.Locate(file, []byte(text), "$")
-	}
+	problems = problems.Join(s.problems().Locate(file, []byte(text), "$"))
 	s.Values = values
-	return s, nil
+	return s, problems.Err() //nolint:wrapcheck // Problems speak for themselves
 }
 
 // resolve gives every setting its value.

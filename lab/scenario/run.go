@@ -107,7 +107,7 @@ func (r *run) phase(name string, since *time.Time) {
 func (r *run) live(ctx context.Context) (err error) {
 	clock := time.Now()
 	r.progress("build the network %s", r.scenario.Topology.Name)
-	r.result.Drawing = nil
+	r.result.Drawing = r.scenario.Topology.Draw()
 	if r.lab, err = lab.Up(ctx, r.scenario.Topology); err != nil {
 		return fmt.Errorf("build the network: %w", err)
 	}
