@@ -8,6 +8,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -57,6 +58,19 @@ func missingIPVS(err error) error {
 		return &MissingError{
 			Capability: "IPVS",
 			Remedy:     "load the kernel module ip_vs, or run in a guest",
+			Err:        err,
+		}
+	}
+	return err
+}
+
+// missingRedirect turns the answer of sidecar.Start into a MissingError where it
+// is one.
+func missingRedirect(err error) error {
+	if errors.Is(err, exec.ErrNotFound) {
+		return &MissingError{
+			Capability: "a way to redirect TCP (nftables NAT, or iptables-legacy)",
+			Remedy:     "install the Debian package iptables, or run on a kernel with nftables NAT for IPv4",
 			Err:        err,
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pmtulab/pmtulab/lab/ipvs"
+	"github.com/pmtulab/pmtulab/lab/sidecar"
 	"github.com/pmtulab/pmtulab/topology"
 )
 
@@ -53,9 +54,10 @@ type Phase struct {
 // that it made is gone again; the error is a *MissingError when this machine
 // cannot do it, a *SysctlError for a sysctl that this kernel does not have.
 //
-// The Spec must be valid and complete (topology's Validate and WithDefaults).
+// Defaults of the Spec are filled in. It must be valid; the kernel refuses most
+// of what is not, but the errors are then the kernel's.
 func Up(ctx context.Context, spec topology.Spec) (*Lab, error) {
-	l := &Lab{spec: spec, home: -1}
+	l := &Lab{spec: spec.WithDefaults(), home: -1}
 	if err := l.up(ctx); err != nil {
 		return nil, fmt.Errorf("bring up %s: %w", spec.Name, errors.Join(err, l.Close()))
 	}
@@ -79,6 +81,7 @@ func (l *Lab) up(ctx context.Context) error {
 		{"carrier", l.awaitCarrier},
 		{"tunnels and routes", l.makeTunnelsAndRoutes},
 		{"services", l.addServices},
+		{"sidecars", l.startSidecars},
 		{"read back", l.readBack},
 	} {
 		if err := context.Cause(ctx); err != nil {
@@ -95,14 +98,14 @@ func (l *Lab) up(ctx context.Context) error {
 
 func (l *Lab) makeNamespaces(context.Context) error {
 	for _, spec := range l.spec.Nodes {
-		n, err := newNetwork(l.home, spec.Name, spec.Sysctls)
+		n, err := newNetwork(l.home, spec.Name, baseline(), spec.Sysctls)
 		if err != nil {
 			return err
 		}
 		l.nodes = append(l.nodes, &Node{network: n, spawner: l.spawner})
 	}
 	for _, spec := range l.spec.Segments {
-		n, err := newNetwork(l.home, spec.Name, nil)
+		n, err := newNetwork(l.home, spec.Name, quiet(), nil)
 		if err != nil {
 			return err
 		}
@@ -159,24 +162,29 @@ func (l *Lab) nodeEnd(e topology.End) (vethEnd, error) {
 	return end, nil
 }
 
-// portNames names a segment's ports after their nodes. Where a node has several,
-// or a name is taken, a number follows.
+// portNames names a segment's ports after their nodes. Where a node has several
+// ports, or its name cannot be had, a number follows.
 func portNames(s topology.Segment) []string {
 	// "all" and "default" are directories beside those of the interfaces in
 	// /proc/sys/net/ipv4/conf.
 	taken := map[string]bool{"lo": true, bridgeName: true, "all": true, "default": true}
-	for _, p := range s.Ports {
-		taken[p.Node] = taken[p.Node] || false
-	}
-	names := make([]string, 0, len(s.Ports))
-	for _, p := range s.Ports {
-		name := p.Node
-		for i := 2; taken[name]; i++ {
-			suffix := fmt.Sprintf("-%d", i)
-			name = p.Node[:min(len(p.Node), unix.IFNAMSIZ-1-len(suffix))] + suffix
+	names := make([]string, len(s.Ports))
+	// First ports first, so that a number never takes another node's name.
+	for i, p := range s.Ports {
+		if !taken[p.Node] {
+			names[i] = p.Node
+			taken[p.Node] = true
 		}
-		taken[name] = true
-		names = append(names, name)
+	}
+	for i, p := range s.Ports {
+		for number := 2; names[i] == ""; number++ {
+			suffix := fmt.Sprintf("-%d", number)
+			name := p.Node[:min(len(p.Node), unix.IFNAMSIZ-1-len(suffix))] + suffix
+			if !taken[name] {
+				names[i] = name
+				taken[name] = true
+			}
+		}
 	}
 	return names
 }
@@ -272,7 +280,7 @@ func (l *Lab) addServices(context.Context) error {
 	return nil
 }
 
-// service translates a virtual service of a Spec, with its defaults.
+// service translates a virtual service of a Spec.
 func service(spec topology.VirtualService) ipvs.Service {
 	s := ipvs.Service{
 		Protocol:    ipvs.TCP,
@@ -285,13 +293,7 @@ func service(spec topology.VirtualService) ipvs.Service {
 		s.Protocol = ipvs.UDP
 	}
 	for _, r := range spec.RealServers {
-		d := ipvs.Destination{Address: r.Address, Port: r.Port, Weight: 1}
-		if d.Port == 0 {
-			d.Port = spec.Port
-		}
-		if r.Weight != nil {
-			d.Weight = *r.Weight
-		}
+		d := ipvs.Destination{Address: r.Address, Port: r.Port, Weight: *r.Weight}
 		switch r.Forwarding {
 		case topology.Tunneling:
 			d.Forwarding = ipvs.Tunnel
@@ -303,6 +305,24 @@ func service(spec topology.VirtualService) ipvs.Service {
 		s.Destinations = append(s.Destinations, d)
 	}
 	return s
+}
+
+func (l *Lab) startSidecars(ctx context.Context) error {
+	for i, spec := range l.spec.Nodes {
+		if spec.Sidecar == nil {
+			continue
+		}
+		n := l.nodes[i]
+		config := sidecar.Config{
+			Port: spec.Sidecar.Port, UID: spec.Sidecar.UID, ConnectTimeout: spec.Sidecar.ConnectTimeout,
+		}
+		var err error
+		n.sidecar, err = sidecar.Start(ctx, config, sidecar.Namespace{Do: n.Do, Start: n.Start})
+		if err != nil {
+			return fmt.Errorf("node %s: %w", n.name, missingRedirect(err))
+		}
+	}
+	return nil
 }
 
 // readBack asks the kernel what became of the interfaces.
@@ -339,11 +359,18 @@ func (l *Lab) networks() []*network {
 	return append(all, l.segments...)
 }
 
-// Close takes the network down: sidecars first, then children, then services,
-// sockets and namespaces. It goes on after errors and returns all of them. A
-// second Close does nothing.
+// Close takes the network down: sidecars first, then children, then sockets and
+// namespaces. Sidecars are killed; stop them first (n.Sidecar().Stop) to drain
+// their connections. Close goes on after errors and returns all of them. A second
+// Close does nothing.
 func (l *Lab) Close() error {
 	var errs []error
+	for _, n := range l.nodes {
+		if n.sidecar != nil {
+			errs = append(errs, n.sidecar.Close())
+			n.sidecar = nil
+		}
+	}
 	if l.spawner != nil {
 		l.spawner.close()
 		l.spawner = nil

@@ -1,22 +1,47 @@
 //go:build linux && kernel
 
+// These tests run as root. Those whose names end in Guest need IPVS and IPIP as
+// well, so a guest: what they would need of a host changes it (tunl0 appears).
+
 package lab
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/pmtulab/pmtulab/lab/ipvs"
+	"github.com/pmtulab/pmtulab/lab/wait"
 	"github.com/pmtulab/pmtulab/topology"
 )
 
-func up(t testing.TB, spec topology.Spec) *Lab {
+// deadline bounds each test that waits.
+func deadline(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	l, err := Up(ctx, spec)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func up(t testing.TB, spec topology.Spec) *Lab {
+	t.Helper()
+	l, err := Up(deadline(t), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +57,7 @@ func up(t testing.TB, spec topology.Spec) *Lab {
 // that connecting took.
 func echo(t testing.TB, from, at *Node, address string) time.Duration {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
+	ctx := deadline(t)
 	l, err := at.Listen(ctx, nil, "tcp4", address)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +67,11 @@ func echo(t testing.TB, from, at *Node, address string) time.Duration {
 	go func() {
 		c, err := l.Accept()
 		if err == nil {
-			_, err = io.Copy(c, c)
+			// Not io.Copy: it splices, through pipes that outlive the test.
+			var request []byte
+			if request, err = io.ReadAll(c); err == nil {
+				_, err = c.Write(request)
+			}
 			c.Close()
 		}
 		served <- err
@@ -55,8 +83,8 @@ func echo(t testing.TB, from, at *Node, address string) time.Duration {
 	}
 	took := time.Since(start)
 	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	if err := c.SetDeadline(deadline); err != nil {
+	until, _ := ctx.Deadline()
+	if err := c.SetDeadline(until); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Write([]byte("hello\n")); err != nil {
@@ -74,15 +102,134 @@ func echo(t testing.TB, from, at *Node, address string) time.Duration {
 	return took
 }
 
-// A connection made the moment Up returns must not lose its first packets.
-func TestFirstPacketIsNotLost(t *testing.T) {
-	for i := range 20 {
-		l := up(t, report(false))
-		if i == 10 {
-			for _, p := range l.Phases() {
-				t.Logf("%-20s %v", p.Name, p.Duration)
+// hostNetwork is the network of the namespace that the test started in, as text.
+func hostNetwork(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	links, err := h.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		a := l.Attrs()
+		fmt.Fprintln(&b, a.Index, a.Name, l.Type(), a.MTU, a.Flags, a.HardwareAddr)
+	}
+	addresses, err := h.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		fmt.Fprintln(&b, a.LinkIndex, a.IPNet)
+	}
+	routes, err := h.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		fmt.Fprintln(&b, r)
+	}
+	return b.String()
+}
+
+func TestHostIsUntouched(t *testing.T) {
+	before := hostNetwork(t)
+	l := up(t, report(false))
+	echo(t, l.Node("client"), l.Node("real"), "10.0.0.6:80")
+	if during := hostNetwork(t); during != before {
+		t.Errorf("with the lab up the host has\n%s\nbefore it had\n%s", during, before)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := hostNetwork(t); after != before {
+		t.Errorf("after the lab the host has\n%s\nbefore it had\n%s", after, before)
+	}
+}
+
+func descriptors(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fds []string
+	for _, e := range entries {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err == nil { // not the directory that was just read
+			fds = append(fds, e.Name()+" "+target)
+		}
+	}
+	return fds
+}
+
+func TestNothingLeaks(t *testing.T) {
+	ctx := deadline(t)
+	// The witness is a namespace outside of the lab with one end of a veth
+	// pair; the other end is in the lab, and with it the witness loses its own.
+	home, err := openHome()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(home)
+	witness, err := newNetwork(home, "witness", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer witness.close()
+
+	// The first lab starts what lives as long as the process: the poller,
+	// idle threads.
+	if err := up(t, report(false)).Close(); err != nil {
+		t.Fatal(err)
+	}
+	fds, goroutines := descriptors(t), runtime.NumGoroutine()
+	for i := range 50 {
+		l, err := Up(ctx, report(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range l.networks() {
+			here := vethEnd{net: witness, name: fmt.Sprintf("w%d-%s", i, n.name), mtu: 1500}
+			if err := addVeth(here, vethEnd{net: n, name: "witness", mtu: 1500}); err != nil {
+				t.Fatal(err)
 			}
 		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = wait.Until(ctx, "goroutines, descriptors and namespaces to go", 10*time.Millisecond, func() error {
+		if got := descriptors(t); !slices.Equal(got, fds) {
+			return fmt.Errorf("descriptors %v, before %v", got, fds)
+		}
+		if got := runtime.NumGoroutine(); got > goroutines {
+			return fmt.Errorf("%d goroutines, before %d", got, goroutines)
+		}
+		links, err := witness.handle.LinkList()
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if l.Type() == "veth" {
+				return fmt.Errorf("namespace of %s is still there", l.Attrs().Name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A connection made the moment Up returns must not lose its first packets.
+func TestFirstPacketIsNotLost(t *testing.T) {
+	for range 20 {
+		l := up(t, report(false))
 		if took := echo(t, l.Node("client"), l.Node("real"), "10.0.0.6:80"); took > 500*time.Millisecond {
 			t.Errorf("connecting took %v: the first SYN was lost", took)
 		}
@@ -92,22 +239,363 @@ func TestFirstPacketIsNotLost(t *testing.T) {
 	}
 }
 
-func TestVirtualServiceIPVS(t *testing.T) {
+// routed is a client and a server with a router between them on point-to-point
+// links, the second of which has a smaller MTU.
+func routed() topology.Spec {
+	end := func(node, name, address string, mtu int) topology.End {
+		return topology.End{Node: node, Name: name, MTU: mtu, Addresses: []netip.Prefix{netip.MustParsePrefix(address)}}
+	}
+	via := func(gateway string) []topology.Route {
+		return []topology.Route{{To: topology.Default(), Via: netip.MustParseAddr(gateway)}}
+	}
+	return topology.Spec{
+		Name: "routed",
+		Nodes: []topology.Node{
+			{Name: "client", Routes: via("10.1.0.254")},
+			{Name: "router", Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}},
+			{Name: "server", Routes: via("10.2.0.254")},
+		},
+		Links: []topology.Link{
+			{Ends: [2]topology.End{end("client", "eth0", "10.1.0.1/24", 9000), end("router", "left", "10.1.0.254/24", 9000)}},
+			{Ends: [2]topology.End{end("router", "right", "10.2.0.254/24", 1400), end("server", "eth0", "10.2.0.1/24", 1400)}},
+		},
+	}
+}
+
+func TestRoutedLinks(t *testing.T) {
+	for range 10 {
+		l := up(t, routed())
+		if took := echo(t, l.Node("client"), l.Node("server"), "10.2.0.1:80"); took > 500*time.Millisecond {
+			t.Errorf("connecting took %v: the first SYN was lost", took)
+		}
+		for _, s := range l.Links() {
+			want := 9000
+			if s.Interface == "right" || s.Node == "server" {
+				want = 1400
+			}
+			if s.MTU != want {
+				t.Errorf("MTU of %s:%s is %d, want %d", s.Node, s.Interface, s.MTU, want)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestLinksAreReadBack(t *testing.T) {
+	spec := report(false)
+	all := topology.Offloads{TSO: true, GSO: true, GRO: true, TxChecksum: true}
+	spec.Segments[0].Ports[0].Offloads = all
+	spec.Segments[0].Ports[1].Offloads = topology.Offloads{TxChecksum: true, GRO: true}
+	l := up(t, spec)
+	state := func(tso, gso, gro, checksum bool) map[string]bool {
+		return map[string]bool{
+			"tcp-segmentation-offload": tso, "generic-segmentation-offload": gso,
+			"generic-receive-offload": gro, "tx-checksumming": checksum,
+		}
+	}
+	want := map[string]map[string]bool{
+		"client": state(true, true, true, true), "lb": state(false, false, true, true), "real": state(false, false, false, false),
+	}
+	if len(l.Links()) != 6 {
+		t.Errorf("%d links: %+v", len(l.Links()), l.Links())
+	}
+	for _, s := range l.Links() {
+		node := s.Node
+		if node == "lan" {
+			node = s.Interface
+		} else if !strings.HasPrefix(s.MAC, "02:00:00:00:00:0") {
+			t.Errorf("MAC of %s:%s is %s", s.Node, s.Interface, s.MAC)
+		}
+		if !reflect.DeepEqual(s.Offloads, want[node]) {
+			t.Errorf("offloads of %s:%s: %v, want %v", s.Node, s.Interface, s.Offloads, want[node])
+		}
+	}
+}
+
+// TSO without checksum offload is taken away by the kernel; that must not pass.
+func TestImpossibleOffload(t *testing.T) {
+	spec := report(false)
+	spec.Segments[0].Ports[0].Offloads = topology.Offloads{TSO: true}
+	l, err := Up(deadline(t), spec)
+	if err == nil {
+		l.Close()
+		t.Fatal("tso without tx-checksum was accepted")
+	}
+	if !strings.Contains(err.Error(), "tcp-segmentation-offload of client:eth0") {
+		t.Error(err)
+	}
+}
+
+func TestRouteMetricsAreReadBack(t *testing.T) {
+	spec := report(false)
+	spec.Nodes[0].Routes = []topology.Route{
+		{
+			To:  topology.Destination{Prefix: netip.MustParsePrefix("10.9.0.0/16")},
+			Via: netip.MustParseAddr("10.0.0.5"), Dev: "eth0", Src: netip.MustParseAddr("10.0.0.1"), Priority: 7, Table: 1000,
+			MTU: 1480, MTULock: true, AdvMSS: 1400, RTOMin: 50 * time.Millisecond, RTT: 20 * time.Millisecond,
+			Quickack: true, InitCwnd: 10, InitRwnd: 20, Window: 4096,
+		},
+		{To: topology.Destination{Prefix: netip.MustParsePrefix("10.0.0.2/32")}, Dev: "eth0", MTU: 1480},
+	}
+	l := up(t, spec)
+	h := l.Node("client").Handle()
+	got, err := h.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: 1000}, netlink.RT_FILTER_TABLE)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("routes: %v, %v", got, err)
+	}
+	r := got[0]
+	index, err := l.Node("client").Index("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := fmt.Sprintf("to %v via %v dev %d src %v priority %d", r.Dst, r.Gw, r.LinkIndex, r.Src, r.Priority)
+	if want := fmt.Sprintf("to 10.9.0.0/16 via 10.0.0.5 dev %d src 10.0.0.1 priority 7", index); is != want {
+		t.Errorf("route is %s, want %s", is, want)
+	}
+	// Package netlink does not read the lock.
+	if got, want := metricsOf(t, l.Node("client"), 1000), metrics(spec.Nodes[0].Routes[0]); !slices.Equal(got, want) || len(got) != 9 {
+		t.Errorf("metrics are %v, want %v", got, want)
+	}
+	got, err = h.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: &net.IPNet{IP: net.IPv4(10, 0, 0, 2).To4(), Mask: net.CIDRMask(32, 32)}}, netlink.RT_FILTER_DST)
+	if err != nil || len(got) != 1 || got[0].MTU != 1480 || got[0].Scope != netlink.SCOPE_LINK || got[0].Table != unix.RT_TABLE_MAIN {
+		t.Errorf("route to the VIP: %+v, %v", got, err)
+	}
+}
+
+// metricsOf returns the metrics of the only route of a table.
+func metricsOf(t *testing.T, n *Node, table uint32) []metric {
+	t.Helper()
+	req := n.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}})
+	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range messages {
+		attrs, err := nl.ParseRouteAttrAsMap(m[unix.SizeofRtMsg:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if binary.NativeEndian.Uint32(attrs[unix.RTA_TABLE].Value) != table {
+			continue
+		}
+		list, err := nl.ParseRouteAttr(attrs[unix.RTA_METRICS].Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ms []metric
+		for _, a := range list {
+			ms = append(ms, metric{a.Attr.Type, binary.NativeEndian.Uint32(a.Value)})
+		}
+		return ms
+	}
+	t.Fatalf("no route in table %d", table)
+	return nil
+}
+
+func TestSysctls(t *testing.T) {
+	spec := report(false)
+	spec.Nodes[0].Sysctls = map[string]string{
+		"net.ipv4.tcp_mtu_probing":     "1",
+		"net.ipv4.ip_forward":          "1",
+		"net/ipv4/conf/eth0/rp_filter": "2",
+	}
+	l := up(t, spec)
+	for _, n := range l.Nodes() {
+		want := make(map[string]string)
+		for _, s := range baseline() {
+			if !s.optional {
+				want[s.key] = s.value
+			}
+		}
+		switch n.Name() {
+		case "client":
+			want["net.ipv4.tcp_mtu_probing"] = "1"
+			want["net.ipv4.ip_forward"] = "1"
+			want["net.ipv4.conf.eth0.rp_filter"] = "2"
+			want["net.ipv4.conf.eth0.forwarding"] = "1"
+		case "real":
+			want["net.ipv4.conf.all.arp_ignore"] = "1"
+			want["net.ipv4.conf.all.arp_announce"] = "2"
+		}
+		for key, value := range want {
+			got, err := n.Sysctl(key)
+			if err != nil || strings.Join(strings.Fields(got), " ") != value {
+				t.Errorf("%s of %s is %q, want %q (%v)", key, n.Name(), got, value, err)
+			}
+		}
+	}
+	client := l.Node("client")
+	if err := client.SetSysctl("net.ipv4.tcp_mtu_probing", "2"); err != nil {
+		t.Error(err)
+	}
+	if got, _ := client.Sysctl("net.ipv4.tcp_mtu_probing"); got != "2" {
+		t.Errorf("tcp_mtu_probing is %s after setting it to 2", got)
+	}
+	var e *SysctlError
+	if err := client.SetSysctl("net.ipv4.no_such", "1"); !errors.As(err, &e) || e.Node != "client" || e.Key != "net.ipv4.no_such" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("setting a sysctl that is not there: %v", err)
+	}
+}
+
+func TestUpNamesMissingSysctl(t *testing.T) {
+	spec := report(false)
+	spec.Nodes[1].Sysctls = map[string]string{"net.ipv4.no_such": "1"}
+	before := descriptors(t)
+	_, err := Up(deadline(t), spec)
+	var e *SysctlError
+	if !errors.As(err, &e) || e.Node != "lb" || e.Key != "net.ipv4.no_such" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Up: %v", err)
+	}
+	if after := descriptors(t); !slices.Equal(before, after) {
+		t.Errorf("descriptors after a failed Up: %v, before: %v", after, before)
+	}
+}
+
+// Up with a tunnel and a service must agree with the probes, on every kernel, and
+// probing must load nothing.
+func TestCapabilitiesAreProbed(t *testing.T) {
+	modules := func() string {
+		b, err := os.ReadFile("/proc/modules")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without modules
+			t.Fatal(err)
+		}
+		var names []string
+		for line := range strings.Lines(string(b)) {
+			if name, _, _ := strings.Cut(line, " "); name == "ipip" || name == "ip_vs" {
+				names = append(names, name)
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	before := modules()
+	l := up(t, report(false))
+	n := l.Node("real")
+	for kind, want := range map[string]bool{"veth": true, "bridge": true, "no-such-kind": false} {
+		if got, err := n.knowsKind(kind); got != want || err != nil {
+			t.Errorf("kernel knows link kind %s: %t, %v", kind, got, err)
+		}
+	}
+	ipip, err := n.knowsKind("ipip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := ipvs.Open(n.Do)
+	if err == nil {
+		h.Close()
+	} else if !errors.Is(err, ipvs.ErrNotSupported) {
+		t.Fatal(err)
+	}
+	hasIPVS := err == nil
+
+	for _, c := range []struct {
+		capability string
+		has        bool
+		spec       topology.Spec
+	}{
+		{"link kind ipip", ipip, func() topology.Spec { s := report(true); s.Nodes[1].Services = nil; return s }()},
+		{"IPVS", hasIPVS, func() topology.Spec { s := report(true); s.Nodes[2].Tunnels = nil; return s }()},
+	} {
+		l, err := Up(deadline(t), c.spec)
+		if err == nil {
+			l.Close()
+		}
+		var missing *MissingError
+		switch {
+		case c.has && err != nil:
+			t.Errorf("%s is there: %v", c.capability, err)
+		case !c.has && (!errors.As(err, &missing) || missing.Capability != c.capability || missing.Remedy == ""):
+			t.Errorf("%s is missing: %v", c.capability, err)
+		}
+		t.Logf("%s: %t (%v)", c.capability, c.has, err)
+	}
+	if after := modules(); after != before {
+		t.Errorf("modules after: %q, before: %q", after, before)
+	}
+}
+
+// The report's network: the request reaches the real server through an IPIP
+// tunnel, and the answer comes back past the load balancer.
+func TestVirtualServiceGuest(t *testing.T) {
 	l := up(t, report(true))
-	for _, p := range l.Phases() {
-		t.Logf("%-20s %v", p.Name, p.Duration)
+	if took := echo(t, l.Node("client"), l.Node("real"), "10.0.0.2:443"); took > 500*time.Millisecond {
+		t.Errorf("connecting took %v: the first SYN was lost", took)
 	}
-	echo(t, l.Node("client"), l.Node("real"), "10.0.0.2:443")
-	got, err := l.Node("lb").Services().Services()
-	if err != nil || len(got) != 1 || len(got[0].Destinations) != 1 {
-		t.Fatalf("services: %+v, %v", got, err)
+	lb := l.Node("lb").Services()
+	got, err := lb.Services()
+	if err != nil || len(got) != 1 || got[0].String() != "TCP 10.0.0.2:443" || len(got[0].Destinations) != 1 ||
+		got[0].Destinations[0].Forwarding != ipvs.Tunnel || got[0].Destinations[0].Weight != 1 {
+		t.Errorf("services: %+v, %v", got, err)
 	}
-	totals, err := l.Node("lb").Services().Totals()
+	totals, err := lb.Totals()
 	if err != nil || totals.Connections != 1 || totals.InPackets < 4 || totals.OutPackets != 0 {
 		t.Errorf("totals: %+v, %v", totals, err)
 	}
-	t.Logf("%v %+v %+v", got[0], got[0].Destinations, totals)
+	if got, err := l.Node("real").Sysctl("net.ipv4.conf.ipip0.rp_filter"); err != nil || got != "0" {
+		t.Errorf("rp_filter of the tunnel: %s, %v", got, err)
+	}
+	if l.Node("client").Services() != nil {
+		t.Error("the client has an IP Virtual Server")
+	}
+}
+
+// A tunnel with an address of its own can stand beside one from any to any.
+func TestTunnelsGuest(t *testing.T) {
+	spec := report(true)
+	spec.Nodes[2].Tunnels = []topology.Tunnel{
+		{Name: "any", Mode: topology.IPIP, MTU: 1400},
+		{
+			Name: "one", Mode: topology.IPIP,
+			Local: netip.MustParseAddr("10.0.0.6"), Remote: netip.MustParseAddr("10.0.0.5"),
+			Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")},
+		},
+	}
+	spec.Nodes[2].Sysctls["net.ipv4.conf.one.rp_filter"] = "0"
+	l := up(t, spec)
+	mtu := make(map[string]int)
 	for _, s := range l.Links() {
-		t.Logf("%+v", s)
+		mtu[s.Interface] = s.MTU
+	}
+	if mtu["any"] != 1400 || mtu["one"] != 1480 {
+		t.Errorf("MTUs: %v", mtu)
+	}
+	link, err := l.Node("real").Handle().LinkByName("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tunnel := link.(*netlink.Iptun)
+	if tunnel.Local.String() != "10.0.0.6" || tunnel.Remote.String() != "10.0.0.5" || tunnel.PMtuDisc != 1 {
+		t.Errorf("tunnel one: %+v", tunnel)
+	}
+	echo(t, l.Node("client"), l.Node("real"), "10.0.0.2:443")
+}
+
+// The application's connection goes through the sidecar, which makes its own.
+func TestSidecar(t *testing.T) {
+	spec := report(false)
+	spec.Nodes[0].Sidecar = &topology.Sidecar{}
+	before := descriptors(t)
+	l := up(t, spec)
+	client := l.Node("client")
+	echo(t, client, l.Node("real"), "10.0.0.6:80")
+	err := wait.Until(deadline(t), "the access log", time.Millisecond, func() error {
+		if n := len(client.Sidecar().AccessLog()); n != 1 {
+			return fmt.Errorf("%d entries", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if l.Node("real").Sidecar() != nil {
+		t.Error("the real server has a sidecar")
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := descriptors(t); !slices.Equal(before, after) {
+		t.Errorf("descriptors after: %v, before: %v", after, before)
 	}
 }

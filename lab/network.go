@@ -44,12 +44,12 @@ const firstIndex = 100
 
 // newNetwork makes a namespace, opens its sockets, writes the sysctls that are
 // not about one interface, and brings lo up.
-func newNetwork(home int, name string, spec map[string]string) (*network, error) {
+func newNetwork(home int, name string, baseline []sysctl, spec map[string]string) (*network, error) {
 	ns, err := newNamespace(home)
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
-	general, byInterface := splitSysctls(spec)
+	general, byInterface := splitSysctls(baseline, spec)
 	n := &network{namespace: ns, name: name, ethtool: -1, links: map[string]int{"lo": 1}, sysctls: byInterface}
 	err = n.do(func() error {
 		if err := n.open(); err != nil {

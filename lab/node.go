@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/pmtulab/pmtulab/lab/ipvs"
+	"github.com/pmtulab/pmtulab/lab/sidecar"
 )
 
 // Node is a node of a running lab. It belongs to its Lab and must not be used
@@ -22,6 +23,7 @@ type Node struct {
 	*network
 	spawner  *spawner
 	services *ipvs.Handle
+	sidecar  *sidecar.Process
 }
 
 // Name is the node's name in the Spec.
@@ -159,3 +161,7 @@ func (n *Node) SetSysctl(key, value string) error {
 // Services is the IP Virtual Server of a node that has virtual services, nil for
 // others. It is the node's: do not close it.
 func (n *Node) Services() *ipvs.Handle { return n.services }
+
+// Sidecar is the sidecar of a node that has one, nil for others. Stopping it is
+// allowed, and ends the redirect with it.
+func (n *Node) Sidecar() *sidecar.Process { return n.sidecar }

@@ -45,7 +45,7 @@ func metrics(r topology.Route) []metric {
 		{unix.RTAX_RTT, uint32(8 * r.RTT / time.Millisecond)},
 		{unix.RTAX_ADVMSS, uint32(r.AdvMSS)},
 		{unix.RTAX_INITCWND, uint32(r.InitCwnd)},
-		{unix.RTAX_RTO_MIN, uint32(r.RTOMin / time.Millisecond)},
+		{unix.RTAX_RTO_MIN, uint32((r.RTOMin + time.Millisecond - 1) / time.Millisecond)},
 		{unix.RTAX_INITRWND, uint32(r.InitRwnd)},
 		{unix.RTAX_QUICKACK, quickack},
 	}

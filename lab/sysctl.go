@@ -13,6 +13,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // SysctlError is the error for a sysctl that could not be read or written.
@@ -41,14 +43,30 @@ type sysctl struct {
 	optional bool
 }
 
+// quiet are the sysctls of every namespace, segments included.
+func quiet() []sysctl {
+	return []sysctl{
+		// No router solicitations or duplicate address detection among the
+		// packets. Absent without IPv6, and then there are none.
+		optional("net.ipv6.conf.all.disable_ipv6", "1"),
+		optional("net.ipv6.conf.default.disable_ipv6", "1"),
+		// With br_netfilter loaded on the host, bridged packets would be
+		// reassembled by connection tracking. Absent without it.
+		optional("net.bridge.bridge-nf-call-iptables", "0"),
+		optional("net.bridge.bridge-nf-call-ip6tables", "0"),
+		optional("net.bridge.bridge-nf-call-arptables", "0"),
+	}
+}
+
+func required(key, value string) sysctl { return sysctl{key: key, value: value} }
+func optional(key, value string) sysctl { return sysctl{key: key, value: value, optional: true} }
+
 // baseline are the sysctls that the lab depends on. A new namespace copies
 // net.ipv4.conf.all and .default, and the TCP buffers, from the initial one, so
 // a host with settings of its own would change results; the rest are the
 // kernel's defaults, written so that they are on record. A Spec overrides each.
 func baseline() []sysctl {
-	required := func(key, value string) sysctl { return sysctl{key: key, value: value} }
-	optional := func(key, value string) sysctl { return sysctl{key: key, value: value, optional: true} }
-	list := []sysctl{
+	list := append(quiet(),
 		// A host does not forward; routers say so in the Spec.
 		required("net.ipv4.ip_forward", "0"),
 		// Path-MTU discovery on: DF is set and frag-needed is heeded.
@@ -64,16 +82,7 @@ func baseline() []sysctl {
 		required("net.ipv4.tcp_wmem", "4096 16384 4194304"),
 		// No ICMP is held back. (Frag-needed never is: icmpv4_mask_allow.)
 		required("net.ipv4.icmp_ratelimit", "0"),
-		// No router solicitations or duplicate address detection among the
-		// packets. Absent without IPv6, and then there are none.
-		optional("net.ipv6.conf.all.disable_ipv6", "1"),
-		optional("net.ipv6.conf.default.disable_ipv6", "1"),
-		// With br_netfilter loaded on the host, bridged packets would be
-		// reassembled by connection tracking. Absent without it.
-		optional("net.bridge.bridge-nf-call-iptables", "0"),
-		optional("net.bridge.bridge-nf-call-ip6tables", "0"),
-		optional("net.bridge.bridge-nf-call-arptables", "0"),
-	}
+	)
 	for _, scope := range []string{"all", "default"} {
 		for _, c := range []sysctl{
 			// Direct answers of a real server and tunnelled packets arrive
@@ -91,7 +100,6 @@ func baseline() []sysctl {
 			// ICMP redirects make routing exceptions, which would be
 			// mistaken for those of path-MTU discovery.
 			required("accept_redirects", "0"),
-			required("secure_redirects", "0"),
 			required("send_redirects", "0"),
 		} {
 			c.key = "net.ipv4.conf." + scope + "." + c.key
@@ -101,13 +109,13 @@ func baseline() []sysctl {
 	return list
 }
 
-// splitSysctls merges a Spec's sysctls over the baseline, in the order of
+// splitSysctls merges a Spec's sysctls over a baseline, in the order of
 // writing: general ones before any interface exists, so that interfaces inherit
 // from conf.default, and those of one interface, by its name, once it is made.
-func splitSysctls(spec map[string]string) (general []sysctl, byInterface map[string][]sysctl) {
+func splitSysctls(baseline []sysctl, spec map[string]string) (general []sysctl, byInterface map[string][]sysctl) {
 	byInterface = make(map[string][]sysctl)
 	merged := make(map[string]sysctl)
-	for _, s := range baseline() {
+	for _, s := range baseline {
 		merged[s.key] = s
 	}
 	for key, value := range spec {
@@ -190,18 +198,19 @@ func writeSysctls(node string, list []sysctl) error {
 	return errors.Join(errs...)
 }
 
-// writeSysctl writes one value. The file is never created: os.WriteFile's flags
-// would turn a missing key into EACCES.
+// writeSysctl writes one value.
 func writeSysctl(key, value string) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(sysctlPath(key), os.O_WRONLY, 0)
+	// Plain system calls: package os would offer each file to epoll, and a
+	// node has dozens of them.
+	fd, err := unix.Open(sysctlPath(key), unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
+	_, err = unix.Write(fd, []byte(value))
+	return errors.Join(err, unix.Close(fd))
 }
 
 func readSysctl(key string) (string, error) {

@@ -126,7 +126,9 @@ func (h *Handle) Delete(s Service) error {
 	return nil
 }
 
-// AddDestination adds a real server to a service.
+// AddDestination adds a real server to a service. EINVAL means that its address
+// is not unicast; in a namespace where lo was never up, none is
+// (inet_addr_type).
 func (h *Handle) AddDestination(s Service, d Destination) error {
 	return h.destination("add", cmdNewDest, s, d)
 }
