@@ -44,7 +44,6 @@ func (a *archive) dir(name string, perm fs.FileMode) {
 		return
 	}
 	a.entry(name, modeDir|uint32(perm.Perm()), 0, 0, 0)
-	// The sticky bit of /tmp is not among Perm.
 }
 
 func (a *archive) symlink(name, target string) {
@@ -90,19 +89,15 @@ func (a *archive) close() error {
 // entry writes a header, after those of missing parent directories.
 func (a *archive) entry(name string, mode uint32, size int64, major, minor uint32) {
 	name = clean(name)
-	a.dirs(path.Dir(name))
+	if parent := path.Dir(name); !a.made[parent] {
+		a.dir(parent, 0o755)
+	}
 	if a.made[name] {
 		a.fail(fmt.Errorf("archive %s: it is there already", name))
 		return
 	}
 	a.made[name] = true
 	a.header(name, mode, size, major, minor)
-}
-
-func (a *archive) dirs(name string) {
-	if !a.made[name] {
-		a.dir(name, 0o755)
-	}
 }
 
 func (a *archive) header(name string, mode uint32, size int64, major, minor uint32) {

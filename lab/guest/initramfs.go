@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -166,7 +167,9 @@ func (p *packer) all(k Kernel, job Job) error {
 		return err
 	}
 	if prog.self {
-		p.a.symlink(prog.path, selfPath)
+		if path := p.path(prog.path); !p.a.has(path) {
+			p.a.symlink(path, selfPath)
+		}
 	} else if err := p.program(prog.path); err != nil {
 		return err
 	}
@@ -239,8 +242,16 @@ func (p *packer) executable(host, guest string) error {
 	return p.needed(host)
 }
 
-// needed packs the loader and the shared libraries of an ELF file.
+// needed packs the loader and the shared libraries of an ELF file, or the
+// interpreter of a script.
 func (p *packer) needed(host string) error {
+	interpreter, err := scriptInterpreter(host)
+	if err != nil {
+		return err
+	}
+	if interpreter != "" {
+		return p.program(interpreter)
+	}
 	if p.libs == nil {
 		p.libs = newLibraries("/")
 	}
@@ -254,6 +265,30 @@ func (p *packer) needed(host string) error {
 		}
 	}
 	return nil
+}
+
+// scriptInterpreter is the program of a "#!" line (execve(2)), empty for a
+// file without one.
+func scriptInterpreter(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", file, err)
+	}
+	defer f.Close()
+	head := make([]byte, 256) // BINPRM_BUF_SIZE
+	n, err := f.Read(head)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read %s: %w", file, err)
+	}
+	line, ok := strings.CutPrefix(string(head[:n]), "#!")
+	if !ok {
+		return "", nil
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	if words := strings.Fields(line); len(words) > 0 {
+		return words[0], nil
+	}
+	return "", nil
 }
 
 func (p *packer) extra(extra Program, env []string) error {

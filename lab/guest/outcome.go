@@ -25,7 +25,7 @@ func crashes() []crash {
 	const memory = "the guest has too little memory: raise MemoryMiB"
 	line := func(expr string) *regexp.Regexp { return regexp.MustCompile(`(?m)^.*(?:` + expr + `).*$`) }
 	return []crash{
-		{record.GuestPanic, line(`Initramfs unpacking failed: write error|uml_load_file: Failed to allocate`), memory},
+		{record.GuestPanic, line(`Initramfs unpacking failed: write error|Kernel panic - not syncing: .*Failed to allocate`), memory},
 		{record.GuestPanic, line(`Kernel panic - not syncing: Out of memory|System is deadlocked on memory`), memory},
 		{record.GuestOops, line(`Oops: |BUG: unable to handle|kernel BUG at |general protection fault|` +
 			`BUG: (?:KASAN|soft lockup|kernel NULL pointer)|Internal error: |unable to handle kernel|Kernel mode fault at addr|` +

@@ -17,15 +17,17 @@ import (
 
 	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/role"
+	"github.com/pmtulab/pmtulab/lab/wait"
 )
 
 // powerOffTimeout is how long a guest that has said all may take to end.
 const powerOffTimeout = time.Second
 
-// The deadlines of a Job, as the cause of a guest's end.
+// The deadlines of a Job as causes of a guest's end, and a state to wait out.
 var (
 	errBootDeadline = errors.New("boot deadline")
 	errRunDeadline  = errors.New("run deadline")
+	errStillThere   = errors.New("some are still there")
 )
 
 // Run boots k, runs job in it and waits for its end. Whatever became of the
@@ -34,6 +36,9 @@ var (
 // no process and no file of the guest is left.
 func Run(ctx context.Context, k Kernel, job Job) (Result, error) {
 	r := run{job: job, result: Result{Outcome: record.GuestInfrastructure, ExitCode: -1}}
+	if k.Machine != UML {
+		return r.result, fmt.Errorf("run guest: machine %q is not known; use a kernel of FindUML", k.Machine)
+	}
 	began := time.Now()
 	initramfs, err := buildInitramfs(k, job)
 	if err != nil {
@@ -55,7 +60,7 @@ type run struct {
 	exit   *exitStatus
 	// failure is init's own account of why there is no program.
 	failure string
-	// lost is why the channel ended without an exit frame.
+	// lost is why the channel ended, wanted or not.
 	lost error
 	// output is the first error of the caller's writers.
 	output error
@@ -107,6 +112,8 @@ func (r *run) guest(ctx context.Context, k Kernel, initramfs *os.File) error {
 	cause := r.follow(ctx, marks, gone)
 	r.lifeline.Close()
 	<-gone
+	for range marks { // a reader must not wait for follow, which has returned
+	}
 	readers.Wait()
 	return r.conclude(cause)
 }
@@ -164,51 +171,64 @@ func (r *run) cleanUp() {
 		}
 	}
 	if pid != 0 {
-		_ = syscall.Kill(-pid, syscall.SIGKILL)
+		ctx, cancel := context.WithTimeout(context.Background(), powerOffTimeout)
+		defer cancel()
+		_ = wait.Until(ctx, "the end of the guest's processes", 5*time.Millisecond, func() error {
+			if err := syscall.Kill(-pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {
+				return errStillThere
+			}
+			return nil
+		})
 	}
 	if dir != "" {
 		_ = os.RemoveAll(dir)
 	}
 }
 
-// follow waits through the phases of a guest; the cause is nil when the guest
-// ended by itself.
+// follow waits through the phases of a guest, to its end and that of the
+// channel; the cause is nil when the guest ended by itself.
 func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan struct{}) (cause error) {
 	last := time.Now()
 	deadline := time.NewTimer(r.job.bootTimeout())
 	defer deadline.Stop()
 	expired := errBootDeadline
-	for {
+	var ended time.Time
+	said := false // all there is to say
+	for marks != nil || gone != nil {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-deadline.C:
 			return expired
 		case <-gone:
-			if r.exit != nil {
-				r.phase("power-off", last)
-			}
-			return nil
+			gone, ended = nil, time.Now()
 		case mark, ok := <-marks:
-			switch {
-			case !ok:
+			if !ok {
 				marks = nil
-			case mark == frameHello:
+				continue
+			}
+			switch mark {
+			case frameHello:
 				last = r.phase("boot", last)
-			case mark == frameStarted:
+			case frameStarted:
 				last = r.phase("modules", last)
 				expired = errRunDeadline
 				deadline.Stop()
 				if r.job.RunTimeout > 0 {
 					deadline.Reset(r.job.RunTimeout)
 				}
-			case mark == frameExit, mark == frameFailure:
+			case frameExit, frameFailure:
 				last = r.phase("run", last)
-				expired = nil
+				expired, said = nil, true
 				deadline.Reset(powerOffTimeout)
 			}
 		}
 	}
+	if said {
+		r.result.Phases = append(r.result.Phases,
+			record.Phase{Name: "power-off", Ms: record.Millis(max(0, ended.Sub(last)))})
+	}
+	return nil
 }
 
 // conclude turns what was seen into an outcome.
@@ -220,12 +240,15 @@ func (r *run) conclude(cause error) error {
 	if r.output != nil {
 		return fmt.Errorf("deliver the program's output: %w", r.output)
 	}
+	if r.exit != nil {
+		r.result.Outcome, r.result.ExitCode = record.GuestFinished, r.exit.Code
+		return nil
+	}
+	if r.failure != "" {
+		return fmt.Errorf("init of the guest: %s", r.failure)
+	}
 	outcome, detail, crashed := findCrash(r.result.KernelLog)
 	switch {
-	case r.exit != nil:
-		r.result.Outcome, r.result.ExitCode = record.GuestFinished, r.exit.Code
-	case r.failure != "":
-		return fmt.Errorf("init of the guest: %s", r.failure)
 	case crashed:
 		r.result.Outcome, r.result.Detail = outcome, detail
 	case errors.Is(cause, errBootDeadline):
@@ -330,8 +353,12 @@ func (r *run) readChannel(channel io.Reader, marks chan<- frameType) {
 				return
 			}
 			marks <- t
-		default:
+		case frameStarted:
 			marks <- t
+		default:
+			r.lost = fmt.Errorf("read frame: %w: unknown type %d", errCorrupt, t)
+			_, _ = io.Copy(io.Discard, channel)
+			return
 		}
 	}
 }

@@ -92,6 +92,11 @@ func supervise(args []string, report *json.Encoder) (ended string, err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return "", fmt.Errorf("become the parent of orphans: %w", err)
 	}
+	// User-Mode Linux takes the gap between its program and its heap for
+	// memory, up to a random gigabyte that it has then to set up: no gap.
+	if err := setPersonality(addrNoRandomize); err != nil {
+		return "", err
+	}
 	// A guest that panics aborts; nobody wants 256 MiB of core.
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return "", fmt.Errorf("switch core dumps off: %w", err)
@@ -121,6 +126,18 @@ func supervise(args []string, report *json.Encoder) (ended string, err error) {
 		killDescendants(pid)
 	}()
 	return reapAll(pid), nil
+}
+
+// addrNoRandomize is ADDR_NO_RANDOMIZE of personality(2).
+const addrNoRandomize = 0x0040000
+
+// setPersonality sets the execution domain of this thread and of all that it
+// starts.
+func setPersonality(persona uintptr) error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, persona, 0, 0); errno != 0 {
+		return fmt.Errorf("switch address randomisation off: %w", errno)
+	}
+	return nil
 }
 
 // startMachine starts the guest's main process in a session of its own and

@@ -42,11 +42,14 @@ func FindUML() (Kernel, error) {
 	return k, nil
 }
 
-// umlNeedless are initcalls that only measure how fast RAID and btrfs would
-// be: half of the boot, for nothing.
-var umlNeedless = strings.Join([]string{
-	"raid6_select_algo", "calibrate_xor_blocks", "btrfs_init", "init_btrfs_fs",
-}, ",")
+// umlNeedless are initcalls that cost more than the rest of the boot and serve
+// nothing here: RAID and btrfs measure how fast they would be, zswap and jfs
+// look for modules and set up memory.
+func umlNeedless() string {
+	return strings.Join([]string{
+		"raid6_select_algo", "calibrate_xor_blocks", "btrfs_init", "init_btrfs_fs", "init_zswap", "init_jfs_fs",
+	}, ",")
+}
 
 // umlCommand is the process that boots k. Its descriptors: 1 console,
 // 3 channel, 4 initramfs. dir is private to the guest.
@@ -58,7 +61,9 @@ func umlCommand(k Kernel, memoryMiB int, dir string) (argv, env []string) {
 		"rdinit=" + initPath,
 		"con=null", "con0=null,fd:1", "ssl=null", "ssl0=null,fd:3",
 		"uml_dir=" + dir, "umid=guest",
-		"initcall_blacklist=" + umlNeedless,
+		"initcall_blacklist=" + umlNeedless(),
+		// 256 BSD-style terminals, each announced by a process: half a second.
+		"pty.legacy_count=0", "cryptomgr.notests=1",
 		// Warnings belong into the kernel log; a panic must end the process.
 		"loglevel=5", "panic=-1", "noreboot",
 	}

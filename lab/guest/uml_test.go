@@ -82,8 +82,8 @@ func job(name string, args []string) int {
 		if err := cmd.Start(); err != nil {
 			return 1
 		}
-	case "qdisc":
-		return jobQdisc()
+	case "socket":
+		return jobSocket()
 	case "modules":
 		io.Copy(os.Stdout, must(os.Open("/proc/modules")))
 	case "run":
@@ -140,14 +140,15 @@ func pattern(stream int) []byte {
 	return b
 }
 
-// jobQdisc asks the kernel for a message queue discipline that is a module:
-// the kernel calls modprobe with an alias (net-pf-10 for a socket of IPv6).
-func jobQdisc() int {
-	fd, err := unix.Socket(unix.AF_SMC, unix.SOCK_STREAM, 0)
-	fmt.Println("before:", err)
-	if err == nil {
-		unix.Close(fd)
+// jobSocket asks the kernel for a socket family that is a module: the kernel
+// calls modprobe for net-pf-38, an alias of af_alg.
+func jobSocket() int {
+	fd, err := unix.Socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0)
+	if err != nil {
+		fmt.Println(err)
+		return 1
 	}
+	unix.Close(fd)
 	return 0
 }
 
@@ -354,6 +355,15 @@ func TestModules(t *testing.T) {
 	t.Log(r.Phases)
 }
 
+// The kernel's own modprobe finds a packed module by alias, and only when the
+// job asked for that.
+func TestModuleOnDemand(t *testing.T) {
+	j := self("socket")
+	run(t, j, 1)
+	j.OnDemand = []string{"af_alg"}
+	run(t, j, 0)
+}
+
 func TestMissingModule(t *testing.T) {
 	j := self("modules")
 	j.Modules = []string{"veth", "no-such-module"}
@@ -375,6 +385,18 @@ func TestHostProgram(t *testing.T) {
 	}}
 	_, _, r := run(t, j, 0)
 	t.Log(r.Phases)
+}
+
+// Scripts run, too.
+func TestScript(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho \"$0 $1\"\nexit 3\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stdout, _, _ := run(t, guest.Job{Args: []string{script, "argument"}}, 3)
+	if want := script + " argument\n"; stdout != want {
+		t.Errorf("stdout is %q, want %q", stdout, want)
+	}
 }
 
 // A dynamic program that is not this binary runs as the job itself.
@@ -406,5 +428,19 @@ func TestOrdinaryUser(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// The time from the command to the job's main and to the end, by phase.
+func BenchmarkGuest(b *testing.B) {
+	sums := map[string]float64{}
+	for b.Loop() {
+		_, _, r := run(b, self("exit", "0"), 0)
+		for _, p := range r.Phases {
+			sums[p.Name] += float64(p.Ms)
+		}
+	}
+	for name, sum := range sums {
+		b.ReportMetric(sum/float64(b.N), name+"-ms/op")
 	}
 }
