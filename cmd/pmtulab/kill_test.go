@@ -26,7 +26,6 @@ import (
 // during start and boot, the stall, and power-off; a second later nothing of it
 // may be left, and the host's network must be as before.
 func TestSIGKILLLeavesNothing(t *testing.T) {
-	binary := built(t)
 	scratch := t.TempDir()
 	network := hostNetwork(t)
 	for name, after := range map[string]string{
@@ -36,7 +35,7 @@ func TestSIGKILLLeavesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 10 {
-				killOnce(t, binary, scratch, after)
+				killOnce(t, scratch, after)
 				if after := hostNetwork(t); after != network {
 					t.Fatalf("the host's network changed from\n%s\nto\n%s", network, after)
 				}
@@ -47,12 +46,13 @@ func TestSIGKILLLeavesNothing(t *testing.T) {
 
 // killOnce runs the report and kills the command at random within 600 ms of the
 // progress line that starts with after.
-func killOnce(t *testing.T, binary, scratch, after string) {
+func killOnce(t *testing.T, scratch, after string) {
 	t.Helper()
 	before := leftovers(t, scratch)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "run", "report", "--on", "uml")
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "run", "report", "--on", "uml")
+	cmd.Args[0] = "pmtulab" // see TestMain
 	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
 	seen := newWatcher(after)
 	cmd.Stderr = seen

@@ -92,10 +92,14 @@ func run(c *cobra.Command, ref string, f runFlags) error {
 	if err := write(c.OutOrStdout(), f, result); err != nil {
 		return &exitError{record.ExitError, err}
 	}
-	if result.Verdict != record.Pass {
-		return &exitError{code: result.Verdict.ExitCode()}
+	if result.Verdict == record.Pass {
+		return nil
 	}
-	return nil
+	exit := &exitError{code: result.Verdict.ExitCode()}
+	if f.format == "json" { // the text says it by itself
+		exit.err = fmt.Errorf("%s: %s", result.Verdict, strings.Join(result.Reasons, "; "))
+	}
+	return exit
 }
 
 // scenario reads the scenario and changes it as the flags say.

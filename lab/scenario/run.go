@@ -214,7 +214,10 @@ func (r *run) open(ctx context.Context, name string) error {
 		Address: spec.To.String(), TLS: traffic.TLS{PostQuantum: spec.PostQuantum},
 	})
 	if err != nil {
-		return fmt.Errorf("open connection %s from %s: %w", name, spec.From, errors.Join(err, refused(from)))
+		if connect := refused(ctx, from, err); connect != nil {
+			err = fmt.Errorf("%w, because the %w", err, connect)
+		}
+		return fmt.Errorf("open connection %s from %s: %w; check that the scenario's servers has %s on each real server", name, spec.From, err, spec.To)
 	}
 	c := &conn{traffic: t, from: from, record: record.Connection{Name: name, App: record.Leg{Local: t.Local, Remote: t.Remote}}}
 	r.conns[name] = c
@@ -228,18 +231,21 @@ func (r *run) open(ctx context.Context, name string) error {
 	return nil
 }
 
-// refused is why the sidecar of a node made no upstream connection for the
-// latest of the application's, if that is so: the application itself only sees
-// its connection closed.
-func refused(n *lab.Node) error {
-	if n.Sidecar() == nil {
+// refused is why the sidecar of a node made no upstream connection for an
+// application that failed with err, if that is so: the application itself only
+// sees its own connection closed.
+func refused(ctx context.Context, n *lab.Node, err error) error {
+	var handshake *traffic.HandshakeError
+	if n.Sidecar() == nil || !errors.As(err, &handshake) {
 		return nil
 	}
-	entries := n.Sidecar().AccessLog()
-	if len(entries) == 0 || entries[len(entries)-1].Connected != 0 {
-		return nil
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var connect *sidecar.ConnectError
+	if _, err := n.Sidecar().AwaitConnection(ctx, handshake.Local); errors.As(err, &connect) {
+		return connect
 	}
-	return &sidecar.ConnectError{Entry: entries[len(entries)-1]}
+	return nil
 }
 
 // settle is how long a socket must stay unchanged to be called quiet: longer

@@ -36,6 +36,20 @@ var (
 	ErrShape = errors.New("request did not leave as one write of the size asked for")
 )
 
+// HandshakeError is the error of a connection whose TLS handshake failed.
+// Behind a transparent proxy that is also how a failed upstream connect shows.
+type HandshakeError struct {
+	// Local and Remote are the application's own addresses.
+	Local, Remote netip.AddrPort
+	Err           error
+}
+
+func (e *HandshakeError) Error() string {
+	return fmt.Sprintf("TLS handshake with %s: %v", e.Remote, e.Err)
+}
+
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
 // Options of a connection.
 type Options struct {
 	// Address is where to connect to, "10.0.0.2:443".
@@ -81,7 +95,7 @@ func Open(ctx context.Context, ns Namespace, ca *CA, o Options) (*Conn, error) {
 	session := tls.Client(c.wire, ca.client(o.TLS, address.Addr().String()))
 	if err := session.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, fmt.Errorf("TLS handshake with %s: %w", o.Address, err)
+		return nil, &HandshakeError{Local: c.Local, Remote: c.Remote, Err: err}
 	}
 	c.Handshake = time.Since(start)
 
