@@ -1,10 +1,11 @@
 package evidence
 
 import (
+	"embed"
 	"encoding/hex"
+	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
+	"path"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,7 +15,11 @@ import (
 
 // The files of testdata are what the kernel gave during the report's scenario
 // on Linux 6.1: packets (the first 176 bytes), answers of inet_diag and
-// rtnetlink, files of /proc/net.
+// rtnetlink, files of /proc/net. They are embedded, so that the test binary
+// runs in a guest without any file system beside it.
+//
+//go:embed testdata
+var testdata embed.FS
 
 var (
 	testClient = netip.MustParseAddr("10.0.0.1")
@@ -127,12 +132,12 @@ func TestFlags(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.hex")
+	files, err := fs.Glob(testdata, "testdata/*.hex")
 	if err != nil || len(files) == 0 {
 		f.Fatal("no testdata", err)
 	}
 	for _, file := range files {
-		f.Add(testBytes(f, filepath.Base(file)))
+		f.Add(testBytes(f, path.Base(file)))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p := decode(data)
@@ -170,7 +175,7 @@ func testBytes(t testing.TB, name string) []byte {
 
 func testText(t testing.TB, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", name))
+	text, err := testdata.ReadFile(path.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}

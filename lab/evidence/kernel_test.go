@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -212,10 +213,38 @@ func TestSamplerSeesRetransmitTimer(t *testing.T) {
 // The receiver's window closes. With nothing in flight and the probe0 timer
 // armed that has the signature of the stall, so all samples are kept.
 func TestSamplerKeepsAllSamplesOfAStall(t *testing.T) {
+	e := stall(t, evidence.Config{})
+	t.Logf("figures: %+v", e.Figures)
+	stalled := 0
+	for _, event := range e.Events {
+		if s := event.Socket; s != nil && s.Timer == record.TimerProbe0 && s.Unacked == 0 && s.NotSent > 0 {
+			stalled++
+		}
+	}
+	if stalled < 20 {
+		t.Errorf("%d samples of a stall of 150 ms are kept, want one every few milliseconds", stalled)
+	}
+	complete(t, e)
+}
+
+func TestGapsInAStallAreALoss(t *testing.T) {
+	e := stall(t, evidence.Config{SampleInterval: 20 * time.Millisecond, SampleGap: 10 * time.Millisecond})
+	if len(e.Losses) != 1 || e.Losses[0].Source != "sockets" || e.Losses[0].Node != "client" || e.Losses[0].Count < 3 {
+		t.Errorf("losses %+v, want one of some gaps", e.Losses)
+	}
+	if e.Figures.MaxGap < 15 {
+		t.Errorf("the longest gap is %v ms with samples every 20 ms", e.Figures.MaxGap)
+	}
+}
+
+// stall watches a client whose server does not read for 150 ms.
+func stall(t *testing.T, c evidence.Config) evidence.Evidence {
+	t.Helper()
 	n := newNetwork(t)
-	o, err := evidence.Start(t.Context(), evidence.Config{Nodes: []evidence.Node{n.client}})
+	c.Nodes = []evidence.Node{n.client}
+	o, err := evidence.Start(t.Context(), c)
 	must(t, err)
-	client, _ := n.connect(t) // nobody reads at the server
+	client, _ := n.connect(t)
 	local, remote := endpoints(client)
 	go client.Write(make([]byte, 8<<20)) // ends with the connection
 	o.Watch(n.client, "full", record.AppLeg, local, remote)
@@ -232,17 +261,7 @@ func TestSamplerKeepsAllSamplesOfAStall(t *testing.T) {
 	o.Unwatch(local, remote)
 	e, err := o.Stop()
 	must(t, err)
-	t.Logf("figures: %+v", e.Figures)
-	stalled := 0
-	for _, event := range e.Events {
-		if s := event.Socket; s != nil && s.Timer == record.TimerProbe0 && s.Unacked == 0 && s.NotSent > 0 {
-			stalled++
-		}
-	}
-	if stalled < 20 {
-		t.Errorf("%d samples of a stall of 150 ms are kept, want one every few milliseconds", stalled)
-	}
-	complete(t, e)
+	return e
 }
 
 // Packets on lo are recorded once, and all that were sent before Stop are there.
@@ -349,6 +368,34 @@ func TestOneShots(t *testing.T) {
 	if len(exceptions) != 0 {
 		t.Errorf("the server has exceptions: %+v", exceptions)
 	}
+}
+
+// An observer leaves no descriptor open, whether it was stopped or failed to
+// start: each would keep its namespace alive.
+func TestNothingStaysOpen(t *testing.T) {
+	client := newNode(t, "client")
+	broken := &node{name: "broken", ns: -1}
+	before := descriptors(t)
+	o, err := evidence.Start(t.Context(), evidence.Config{Nodes: []evidence.Node{client}})
+	must(t, err)
+	if during := descriptors(t); during <= before {
+		t.Errorf("%d descriptors with an observer, %d before", during, before)
+	}
+	_, err = o.Stop()
+	must(t, err)
+	if _, err := evidence.Start(t.Context(), evidence.Config{Nodes: []evidence.Node{client, broken}}); err == nil {
+		t.Error("a node that cannot be entered was observed")
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors after, %d before", after, before)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	return len(entries)
 }
 
 func TestWatchOfAnUnknownNodeIsALoss(t *testing.T) {

@@ -64,7 +64,7 @@ func TestParseSocket(t *testing.T) {
 // struct tcp_info of an old kernel ends early; what it has is read.
 func TestParseSocketOfAnOldKernel(t *testing.T) {
 	data := testBytes(t, "socket-stalled.hex")
-	const info = 108  // where INET_DIAG_INFO begins in the file
+	const info = 116  // where INET_DIAG_INFO begins in the file
 	const until = 104 // tcpi_pacing_rate: Linux 3.10 has nothing behind it
 	short := append([]byte{}, data[:info+4+until]...)
 	short[info] = 4 + until

@@ -38,8 +38,8 @@ type Config struct {
 	MaxPackets int
 }
 
-// drainInterval is how often the packet rings are emptied. A ring holds 8192
-// packets: 400,000 a second.
+// drainInterval is how often the packet rings are emptied: 8192 packets in it
+// are 400,000 a second.
 const drainInterval = 20 * time.Millisecond
 
 // maxStep is the largest jump of the wall clock that leaves packets usable:
@@ -119,7 +119,9 @@ func Start(ctx context.Context, c Config) (*Observer, error) {
 	for _, n := range c.Nodes {
 		s := &source{name: n.Name()}
 		o.sources = append(o.sources, s)
-		err := n.Do(func() error { return s.open(c.Interfaces[s.name], cmp.Or(c.MaxPackets, 100_000)) })
+		err := n.Do(func() error {
+			return s.open(c.Interfaces[s.name], ringSlots(len(c.Nodes)), cmp.Or(c.MaxPackets, 100_000))
+		})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("observe %s: %w", s.name, err), o.closeSources())
 		}
@@ -131,7 +133,7 @@ func Start(ctx context.Context, c Config) (*Observer, error) {
 	return o, nil
 }
 
-func (s *source) open(interfaces []string, most int) (err error) {
+func (s *source) open(interfaces []string, slots, most int) (err error) {
 	if s.counters, err = openCounters(); err != nil {
 		return err
 	}
@@ -141,7 +143,7 @@ func (s *source) open(interfaces []string, most int) (err error) {
 	if s.diag, err = openNetlink(unix.NETLINK_SOCK_DIAG); err != nil {
 		return err
 	}
-	s.packets, err = openCapture(s.name, interfaces, most)
+	s.packets, err = openCapture(s.name, interfaces, slots, most)
 	return err
 }
 

@@ -44,6 +44,9 @@ type watch struct {
 	seen bool
 	last record.Socket
 	at   record.Ms
+	// gaps counts those during a stall that were too long, up to longest.
+	gaps    int
+	longest record.Ms
 }
 
 func newSampler(clock *clock, interval, gap time.Duration) *sampler {
@@ -79,7 +82,13 @@ func (s *sampler) run(ctx context.Context) {
 func (s *sampler) sampleAll() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.watches = slices.DeleteFunc(s.watches, func(w *watch) bool { return !s.sample(w) })
+	s.watches = slices.DeleteFunc(s.watches, func(w *watch) bool {
+		alive := s.sample(w)
+		if !alive {
+			s.end(w)
+		}
+		return !alive
+	})
 	return len(s.watches) > 0
 }
 
@@ -112,6 +121,7 @@ func (s *sampler) unwatch(local, remote netip.AddrPort) {
 			return false
 		}
 		s.sample(w)
+		s.end(w)
 		return true
 	})
 }
@@ -147,7 +157,7 @@ func (s *sampler) sample(w *watch) bool {
 		gap := record.Millis(at.Duration() - w.at.Duration())
 		s.longest = max(s.longest, gap)
 		if stalled(w.last) && gap.Duration() > s.gap {
-			s.lose(w, 1, fmt.Sprintf("no sample for %.1f ms of a stall", gap))
+			w.gaps, w.longest = w.gaps+1, max(w.longest, gap)
 		}
 	}
 	if !w.seen || stalled(now) || changed(w.last, now) {
@@ -158,6 +168,13 @@ func (s *sampler) sample(w *watch) bool {
 	}
 	w.seen, w.last, w.at = true, now, at
 	return true
+}
+
+// end reports the gaps of a watch that is over.
+func (s *sampler) end(w *watch) {
+	if w.gaps > 0 {
+		s.lose(w, w.gaps, fmt.Sprintf("a stall without a sample for up to %.1f ms", w.longest))
+	}
 }
 
 func (s *sampler) lose(w *watch, count int, detail string) {
@@ -183,6 +200,9 @@ func changed(a, b record.Socket) bool {
 func (s *sampler) finish(e *Evidence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, w := range s.watches {
+		s.end(w)
+	}
 	s.nodes, s.watches = nil, nil
 	e.Events = append(e.Events, s.events...)
 	e.Losses = append(e.Losses, s.losses...)
