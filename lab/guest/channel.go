@@ -20,7 +20,7 @@ type frameType uint8
 const (
 	// frameHello: init runs; payload is protocolVersion.
 	frameHello frameType = iota + 1
-	// frameStarted: the program is about to run; no payload.
+	// frameStarted: the program is about to run; payload is startInfo as JSON.
 	frameStarted
 	// frameStdout and frameStderr: bytes that the program wrote.
 	frameStdout

@@ -14,12 +14,20 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // channelDevice is the guest's end of the channel.
 const channelDevice = "/dev/ttyS0"
+
+// startInfo is what init tells when the program starts.
+type startInfo struct {
+	// Modules is how long they took to load. The guest's own clock tells: the
+	// serial line delivers frames in batches.
+	Modules time.Duration `json:"modules"`
+}
 
 // exitStatus is how the program ended.
 type exitStatus struct {
@@ -85,10 +93,11 @@ func initRun(frames *frameWriter) error {
 	if err != nil {
 		return err
 	}
+	before := time.Now()
 	if err := loadModules(order); err != nil {
 		return err
 	}
-	return runJob(frames, order)
+	return runJob(frames, order, startInfo{Modules: time.Since(before)})
 }
 
 // initMount makes the file systems that every program expects. /tmp, /run and
@@ -143,7 +152,7 @@ func readBootOrder() (bootOrder, error) {
 
 // runJob runs the program and reports its end. Output frames all precede the
 // exit frame.
-func runJob(frames *frameWriter, order bootOrder) error {
+func runJob(frames *frameWriter, order bootOrder, info startInfo) error {
 	if err := os.Chdir(order.Dir); err != nil {
 		return fmt.Errorf("go to the working directory: %w", err)
 	}
@@ -151,7 +160,11 @@ func runJob(frames *frameWriter, order bootOrder) error {
 	if err != nil {
 		return err
 	}
-	if err := frames.write(frameStarted, nil); err != nil {
+	b, err := json.Marshal(info)
+	if err != nil {
+		return fmt.Errorf("encode the start: %w", err)
+	}
+	if err := frames.write(frameStarted, b); err != nil {
 		return err
 	}
 	cmd := exec.Cmd{
@@ -181,7 +194,7 @@ func runJob(frames *frameWriter, order bootOrder) error {
 	if err := errors.Join(pumpErrs...); err != nil {
 		return err
 	}
-	b, err := json.Marshal(status)
+	b, err = json.Marshal(status)
 	if err != nil {
 		return fmt.Errorf("encode the exit status: %w", err)
 	}

@@ -75,7 +75,7 @@ func requested(module string) []string {
 
 // moduleName is the canonical form: no directory, no suffix, underscores.
 func moduleName(file string) string {
-	name := filepath.Base(file)
+	name := file[strings.LastIndexByte(file, '/')+1:]
 	for _, suffix := range []string{".xz", ".zst", ".gz"} {
 		name = strings.TrimSuffix(name, suffix)
 	}
@@ -338,7 +338,7 @@ func aliasMatch(pattern, name string) bool {
 // asked for at run time are left out when the kernel has none; any other gap
 // is a *ModuleError.
 func (t *moduleTree) closure(wanted, optional []string) ([]*loadedModule, error) {
-	c := closure{tree: t, state: map[string]int{}}
+	c := closure{tree: t, seen: map[string]bool{}}
 	var errs []error
 	for _, name := range wanted {
 		if err := c.add(name, nil, true); err != nil {
@@ -346,26 +346,17 @@ func (t *moduleTree) closure(wanted, optional []string) ([]*loadedModule, error)
 		}
 	}
 	for _, name := range optional {
-		before := len(c.order)
-		if err := c.add(name, nil, false); err != nil {
-			var missing *ModuleError
-			if !errors.As(err, &missing) {
-				errs = append(errs, err)
-			}
-			c.order = c.order[:before]
+		if err := c.try(name, nil); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	return c.order, errors.Join(errs...)
 }
 
-const (
-	visiting = iota + 1
-	added
-)
-
 type closure struct {
-	tree  *moduleTree
-	state map[string]int
+	tree *moduleTree
+	// seen holds what is in order, or on its way there.
+	seen  map[string]bool
 	order []*loadedModule
 }
 
@@ -374,17 +365,19 @@ func (c *closure) add(name string, chain []string, deep bool) error {
 	if !ok {
 		return &ModuleError{Module: name, Dir: c.tree.dir, Chain: chain}
 	}
-	if file == "" || c.state[file] != 0 { // built in, added, or a cycle of softdeps
+	if file == "" || c.seen[file] { // built in, added, or a cycle of softdeps
 		return nil
 	}
-	c.state[file] = visiting
+	c.seen[file] = true
 	m, err := c.tree.module(file)
 	if err != nil {
 		return err
 	}
 	chain = append(slices.Clip(chain), file)
 	for _, pre := range m.pre {
-		c.addSoft(pre, chain)
+		if err := c.try(pre, chain); err != nil {
+			return err
+		}
 	}
 	for _, dep := range m.depends {
 		if err := c.add(dep, chain, false); err != nil {
@@ -392,20 +385,22 @@ func (c *closure) add(name string, chain []string, deep bool) error {
 		}
 	}
 	c.order = append(c.order, m)
-	c.state[file] = added
 	for _, post := range slices.Concat(m.post, requested(file)) {
-		c.addSoft(post, chain)
+		if err := c.try(post, chain); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// addSoft adds a module that may be missing, with all it needs or not at all.
-func (c *closure) addSoft(name string, chain []string) {
-	before := len(c.order)
-	if err := c.add(name, chain, false); err != nil {
-		for _, m := range c.order[before:] {
-			delete(c.state, m.name)
-		}
-		c.order = c.order[:before]
+// try adds a module that may be missing, with all it needs or not at all.
+func (c *closure) try(name string, chain []string) error {
+	order, seen := len(c.order), maps.Clone(c.seen)
+	err := c.add(name, chain, false)
+	var missing *ModuleError
+	if errors.As(err, &missing) {
+		c.order, c.seen = c.order[:order], seen
+		return nil
 	}
+	return err
 }

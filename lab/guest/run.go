@@ -57,6 +57,7 @@ type run struct {
 	job    Job
 	result Result
 	log    boundedLog
+	begun  startInfo
 	exit   *exitStatus
 	// failure is init's own account of why there is no program.
 	failure string
@@ -71,10 +72,16 @@ type run struct {
 	reports    []supervisorReport
 }
 
+// phase ends a phase now.
 func (r *run) phase(name string, began time.Time) (now time.Time) {
 	now = time.Now()
-	r.result.Phases = append(r.result.Phases, record.Phase{Name: name, Ms: record.Millis(now.Sub(began))})
+	r.phaseUntil(name, began, now)
 	return now
+}
+
+func (r *run) phaseUntil(name string, began, ended time.Time) {
+	took := max(0, ended.Sub(began))
+	r.result.Phases = append(r.result.Phases, record.Phase{Name: name, Ms: record.Millis(took)})
 }
 
 // guest starts the supervisor and follows the guest to its end.
@@ -89,7 +96,7 @@ func (r *run) guest(ctx context.Context, k Kernel, initramfs *os.File) error {
 		defer console.Close()
 		r.readConsole(console)
 	})
-	marks := make(chan frameType, 8) // hello, started, failure, exit: each at most once
+	marks := make(chan frameType, 8) // started, failure or exit
 	readers.Go(func() {
 		defer channel.Close()
 		defer close(marks)
@@ -208,10 +215,10 @@ func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan st
 				continue
 			}
 			switch mark {
-			case frameHello:
-				last = r.phase("boot", last)
 			case frameStarted:
-				last = r.phase("modules", last)
+				loaded := last.Add(time.Since(last) - r.begun.Modules)
+				r.phaseUntil("boot", last, loaded)
+				last = r.phase("modules", loaded)
 				expired = errRunDeadline
 				deadline.Stop()
 				if r.job.RunTimeout > 0 {
@@ -225,8 +232,7 @@ func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan st
 		}
 	}
 	if said {
-		r.result.Phases = append(r.result.Phases,
-			record.Phase{Name: "power-off", Ms: record.Millis(max(0, ended.Sub(last)))})
+		r.phaseUntil("power-off", last, ended)
 	}
 	return nil
 }
@@ -352,8 +358,11 @@ func (r *run) readChannel(channel io.Reader, marks chan<- frameType) {
 				_, _ = io.Copy(io.Discard, channel)
 				return
 			}
-			marks <- t
 		case frameStarted:
+			if err := json.Unmarshal(payload, &r.begun); err != nil {
+				r.lost = fmt.Errorf("read the start of the program: %w", err)
+				continue
+			}
 			marks <- t
 		default:
 			r.lost = fmt.Errorf("read frame: %w: unknown type %d", errCorrupt, t)

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -60,7 +61,8 @@ func job(name string, args []string) int {
 		n, err := os.Stdin.Read(make([]byte, 1))
 		fmt.Println(n, err)
 	case "spin":
-		for { //nolint:staticcheck // a program that hangs while it is busy
+		for {
+			runtime.Gosched()
 		}
 	case "write":
 		if err := os.WriteFile(args[0], []byte(args[1]), 0); err != nil {
