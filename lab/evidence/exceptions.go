@@ -56,8 +56,8 @@ func openRoutes() (*netlinkSocket, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Only with strict checking does the kernel read rtm_flags of a dump and
-	// leave the ordinary routes out (ip_valid_fib_dump_req).
+	// With strict checking the kernel leaves the ordinary routes out of a dump
+	// that asks for cloned ones (ip_valid_fib_dump_req).
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
 		_ = s.close()
 		return nil, fmt.Errorf("ask for strict checking of netlink requests: %w", err)

@@ -346,6 +346,19 @@ func TestOneShots(t *testing.T) {
 	if s, err := evidence.Sample(n.client, remote, local); !errors.Is(err, evidence.ErrNoSocket) {
 		t.Errorf("sample of a socket of the other node: %+v, %v", s, err)
 	}
+	must(t, n.server.Do(func() error {
+		var config net.ListenConfig
+		listener, err := config.Listen(t.Context(), "tcp4", netip.AddrPortFrom(serverAddress, 80).String())
+		if err != nil {
+			return err
+		}
+		defer listener.Close()
+		stranger := netip.AddrPortFrom(clientAddress, 1)
+		if s, err := evidence.Sample(n.server, netip.AddrPortFrom(serverAddress, 80), stranger); !errors.Is(err, evidence.ErrNoSocket) {
+			t.Errorf("sample of a listener: %+v, %v", s, err)
+		}
+		return nil
+	}))
 	counters, err := evidence.ReadCounters(n.router)
 	must(t, err)
 	if counters["Icmp.OutDestUnreachs"] != 1 {
