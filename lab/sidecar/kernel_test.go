@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/pmtulab/pmtulab/lab/wait"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -388,6 +390,83 @@ func TestSecondSidecarIsRefused(t *testing.T) {
 	if peer := <-peers; !ok || peer != c.UpstreamLocal {
 		t.Errorf("the server sees %s, upstream is %+v", peer, c)
 	}
+}
+
+// One program is run beside the sidecar where nf_tables cannot redirect, none
+// where it can; and removing takes away nothing that was there before.
+func TestRedirectLeavesOthersAlone(t *testing.T) {
+	client, _ := pair(t)
+	var ran []string
+	ns := client.namespace()
+	inner := ns.Start
+	ns.Start = func(cmd *exec.Cmd) error {
+		ran = append(ran, filepath.Base(cmd.Args[0]))
+		return inner(cmd)
+	}
+	const rule = "OUTPUT -p tcp -d 192.0.2.1 -j RETURN"
+	foreign := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "foreign"}
+	machinery, want := Nftables, []string{"pmtulab:sidecar"}
+	if err := client.do(func() error { return addNATTable(foreign) }); err != nil {
+		t.Logf("no nftables NAT here: %v", err)
+		machinery, want = IptablesLegacy, append(want, iptablesRestore)
+		if err := restore(t.Context(), ns, "*nat\n-A "+rule+"\nCOMMIT\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	ran = nil
+	p, err := Start(t.Context(), Config{}, ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	if p.Redirect() != machinery || !slices.Equal(ran, want) {
+		t.Errorf("redirect by %s, ran %q; want %s, %q", p.Redirect(), ran, machinery, want)
+	}
+	stop(t, p)
+
+	if machinery == IptablesLegacy {
+		// Only what is there can be deleted.
+		if err := restore(t.Context(), ns, "*nat\n-D "+rule+"\nCOMMIT\n"); err != nil {
+			t.Errorf("the foreign rule is gone: %v", err)
+		}
+		// A chain of the same name can be made only when ours is gone.
+		if err := restore(t.Context(), ns, "*nat\n-N "+iptablesChain+"\nCOMMIT\n"); err != nil {
+			t.Errorf("the sidecar's chain is left: %v", err)
+		}
+		return
+	}
+	var left []string
+	if err := client.do(func() error {
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		tables, err := conn.ListTables()
+		for _, table := range tables {
+			left = append(left, table.Name)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(left, []string{foreign.Name}) {
+		t.Errorf("tables left: %q, want %q", left, foreign.Name)
+	}
+}
+
+// addNATTable makes table with a NAT chain that does nothing.
+func addNATTable(table *nftables.Table) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	conn.AddTable(table)
+	conn.AddChain(&nftables.Chain{
+		Table: table, Name: "out", Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityNATDest,
+	})
+	return conn.Flush()
 }
 
 func TestStopDrains(t *testing.T) {
