@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/pmtulab/pmtulab/lab/ipvs"
+	"github.com/pmtulab/pmtulab/topology"
 )
 
 // MissingError says that this machine cannot bring up a Spec, and what would
@@ -38,6 +40,39 @@ func (e *MissingError) Error() string {
 
 // Unwrap returns the kernel's own answer.
 func (e *MissingError) Unwrap() error { return e.Err }
+
+// Probe tells whether this machine can bring up a Spec, and returns nil or one
+// *MissingError for each thing that it lacks, joined. It tries in a namespace of
+// its own, in a few milliseconds. Schedulers and sidecars are not tried.
+func Probe(spec topology.Spec) error {
+	home, err := openHome()
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	defer unix.Close(home)
+	n, err := newNetwork(home, "probe", nil, nil)
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	var errs []error
+	if len(spec.Links)+len(spec.Segments) > 0 {
+		errs = append(errs, addVeth(vethEnd{net: n, name: "a", mtu: 1500}, vethEnd{net: n, name: "b", mtu: 1500}))
+	}
+	if len(spec.Segments) > 0 {
+		errs = append(errs, addBridge(n))
+	}
+	if slices.ContainsFunc(spec.Nodes, func(n topology.Node) bool { return len(n.Tunnels) > 0 }) {
+		errs = append(errs, n.requireKind("ipip"))
+	}
+	if slices.ContainsFunc(spec.Nodes, func(n topology.Node) bool { return len(n.Services) > 0 }) {
+		h, err := ipvs.Open(n.do)
+		if err == nil {
+			err = h.Close()
+		}
+		errs = append(errs, missingIPVS(err))
+	}
+	return errors.Join(append(errs, n.close())...)
+}
 
 // missingKind is the error for a kind of link that the kernel does not know.
 func missingKind(kind string, err error) *MissingError {
@@ -77,12 +112,22 @@ func missingRedirect(err error) error {
 	return err
 }
 
+// requireKind returns a MissingError when the kernel does not know a kind of link,
+// without loading its module.
+func (n *network) requireKind(kind string) error {
+	known, err := n.knowsKind(kind)
+	if err == nil && !known {
+		return missingKind(kind, nil)
+	}
+	return err
+}
+
 // knowsKind tells whether the kernel knows a kind of link, without loading its
 // module, as an attempt to create one would. It dumps the links of that kind:
 // the kernel ignores the filter when it does not know the kind
 // (link_kind_filtered, net/core/rtnetlink.c), and then lo is among them.
-func (ns *network) knowsKind(kind string) (bool, error) {
-	req := ns.request(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+func (n *network) knowsKind(kind string) (bool, error) {
+	req := n.request(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))

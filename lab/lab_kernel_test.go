@@ -509,7 +509,16 @@ func TestCapabilitiesAreProbed(t *testing.T) {
 		case !c.has && (!errors.As(err, &missing) || missing.Capability != c.capability || missing.Remedy == ""):
 			t.Errorf("%s is missing: %v", c.capability, err)
 		}
+		if probe := Probe(c.spec); (probe == nil) != c.has || (!c.has && !errors.As(probe, &missing)) {
+			t.Errorf("%s is there: %t, but Probe says %v", c.capability, c.has, probe)
+		}
 		t.Logf("%s: %t (%v)", c.capability, c.has, err)
+	}
+	probe := Probe(report(true))
+	for capability, has := range map[string]bool{"link kind ipip": ipip, "IPVS": hasIPVS} {
+		if !has && !strings.Contains(fmt.Sprint(probe), capability) {
+			t.Errorf("Probe does not name %s: %v", capability, probe)
+		}
 	}
 	if after := modules(); after != before {
 		t.Errorf("modules after: %q, before: %q", after, before)
@@ -520,6 +529,9 @@ func TestCapabilitiesAreProbed(t *testing.T) {
 // tunnel, and the answer comes back past the load balancer.
 func TestVirtualServiceGuest(t *testing.T) {
 	l := up(t, report(true))
+	for _, p := range l.Phases() {
+		t.Logf("%-20s %v", p.Name, p.Duration)
+	}
 	if took := echo(t, l.Node("client"), l.Node("real"), "10.0.0.2:443"); took > 500*time.Millisecond {
 		t.Errorf("connecting took %v: the first SYN was lost", took)
 	}

@@ -111,11 +111,7 @@ func addTunnel(n *network, t topology.Tunnel) error {
 		return fmt.Errorf("create tunnel %s of node %s: unknown mode %q", t.Name, n.name, t.Mode)
 	}
 	// Creating it would load the module, and that shows on the host: tunl0.
-	known, err := n.knowsKind(string(t.Mode))
-	if err == nil && !known {
-		err = missingKind(string(t.Mode), nil)
-	}
-	if err != nil {
+	if err := n.requireKind(string(t.Mode)); err != nil {
 		return fmt.Errorf("create tunnel %s of node %s: %w", t.Name, n.name, err)
 	}
 

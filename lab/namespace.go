@@ -78,6 +78,9 @@ func newNamespace(home int) (*namespace, error) {
 
 // do runs f in the namespace.
 func (ns *namespace) do(f func() error) error {
+	if ns.fd < 0 {
+		return ErrClosed
+	}
 	return onThread(ns.home, func() error {
 		if err := unix.Setns(ns.fd, unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter network namespace: %w", err)

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -88,7 +89,10 @@ func TestDo(t *testing.T) {
 				t.Errorf("recovered %v", err)
 			}
 		}()
-		_ = client.Do(func() error { var m map[string]int; m["x"] = 1; return nil })
+		_ = client.Do(func() error {
+			var none []string
+			return errors.New(none[len(t.Name())])
+		})
 	})
 	t.Run("goexit", func(t *testing.T) {
 		var reached bool
@@ -157,8 +161,8 @@ func TestStart(t *testing.T) {
 	ctx := deadline(t)
 	l := up(t, report(false))
 	client := l.Node("client")
-	child := role.Command(ctx, roleWait)
-	in, out, err := os.Pipe() // the child waits for its end, which does not come
+	child := role.Command(context.Background(), roleWait) // only the lab may kill it
+	in, out, err := os.Pipe()                             // the child waits for its end, which does not come
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,12 +192,23 @@ func TestStart(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	var exit *exec.ExitError
-	if err := child.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Errorf("child after Close: %v", err)
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	select {
+	case err := <-ended:
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Errorf("child after Close: %v", err)
+		}
+	case <-ctx.Done():
+		t.Error("child lives after Close")
+		_ = child.Process.Kill()
 	}
-	if err := client.Start(role.Command(ctx, roleWait)); !errors.Is(err, errClosed) {
-		t.Errorf("start in a closed lab: %v", err)
+	if err := client.Start(role.Command(ctx, roleWait)); !errors.Is(err, ErrClosed) {
+		t.Errorf("Start in a closed lab: %v", err)
+	}
+	if err := client.Do(func() error { return nil }); !errors.Is(err, ErrClosed) {
+		t.Errorf("Do in a closed lab: %v", err)
 	}
 }
 
@@ -202,11 +217,14 @@ func TestStart(t *testing.T) {
 func TestKillLeavesNothing(t *testing.T) {
 	ctx := deadline(t)
 	parent := role.Command(ctx, roleParent)
-	stdin, err := parent.StdinPipe()
+	// Held open: the child must not end because its input does.
+	in, out, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stdin.Close()
+	defer in.Close()
+	defer out.Close()
+	parent.Stdin = in
 	// The pipe ends when parent and child are both gone.
 	read, write, err := os.Pipe()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errClosed is in the chain of errors of nodes whose lab is closed.
-var errClosed = errors.New("the lab is closed")
+// ErrClosed is in the chain of errors of nodes whose lab is closed.
+var ErrClosed = errors.New("the lab is closed")
 
 // spawner is the thread that starts children. A child with a parent-death signal
 // receives it when the *thread* that started it ends (prctl(2)), so children must
@@ -87,7 +87,7 @@ func (s *spawner) start(ns *namespace, cmd *exec.Cmd) error {
 	case s.jobs <- job:
 		return <-result
 	case <-s.stop:
-		return errClosed
+		return ErrClosed
 	}
 }
 

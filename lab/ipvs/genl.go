@@ -198,14 +198,17 @@ func parseDestination(body []byte) (Destination, error) {
 // attributes are netlink attributes by type, without the flag bits.
 type attributes map[uint16][]byte
 
+// parseAttrs reads a sequence of attributes. (nl.ParseRouteAttr panics when the
+// last one lacks its padding.)
 func parseAttrs(b []byte) (attributes, error) {
-	list, err := nl.ParseRouteAttr(b)
-	if err != nil {
-		return nil, fmt.Errorf("parse netlink attributes: %w", err)
-	}
-	a := make(attributes, len(list))
-	for _, l := range list {
-		a[l.Attr.Type&typeMask] = l.Value
+	a := make(attributes)
+	for len(b) >= unix.SizeofRtAttr {
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < unix.SizeofRtAttr || length > len(b) {
+			return nil, fmt.Errorf("netlink attribute of %d bytes where %d are left", length, len(b))
+		}
+		a[binary.NativeEndian.Uint16(b[2:])&typeMask] = b[unix.SizeofRtAttr:length]
+		b = b[min(len(b), (length+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1)):]
 	}
 	return a, nil
 }
