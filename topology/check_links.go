@@ -60,9 +60,9 @@ func (v *validator) checkLinks() {
 		path := item("$.segments", i) + ".ports"
 		switch n := len(segment.Ports); {
 		case n < 2:
-			v.missing(path, fmt.Sprintf("segment %s has %d ports", quote(segment.Name), n), "a segment joins at least two")
+			v.missing(path, fmt.Sprintf("segment %s has %s", quote(segment.Name), count(n, "port")), "a segment joins at least two")
 		case n > maxPorts:
-			v.wrong(path, fmt.Sprintf("segment %s has %d ports", quote(segment.Name), n), fmt.Sprintf("a bridge has at most %d", maxPorts))
+			v.wrong(path, fmt.Sprintf("segment %s has %s", quote(segment.Name), count(n, "port")), fmt.Sprintf("a bridge has at most %d", maxPorts))
 		}
 	}
 	for _, d := range v.domains {
@@ -76,8 +76,8 @@ func (v *validator) checkEnd(d domain, end domainEnd) {
 	switch {
 	case end.Node == "":
 		v.missing(end.path+".node", d.name+": an end has no node", Allowed("", v.names...))
-	case v.facts[end.Node] == nil:
-		v.missing(end.path+".node", fmt.Sprintf("%s: there is no node %s", d.name, quote(end.Node)), Allowed(end.Node, v.names...))
+	case v.facts[end.Node] == nil && !v.lostNodes:
+		v.wrong(end.path+".node", fmt.Sprintf("%s: there is no node %s", d.name, quote(end.Node)), Allowed(end.Node, v.names...))
 	}
 	what := fmt.Sprintf("%s of %s", end.Name, end.Node)
 	v.interfaceName(end.path+".name", "interface of "+end.Node, end.Name)
@@ -119,6 +119,9 @@ func (v *validator) checkDomains() {
 				}
 			}
 			for i, p := range end.Addresses {
+				if !onWire(p) {
+					continue // reported by checkEnd
+				}
 				path := item(end.path+".addresses", i)
 				if first, ok := owners[p.Addr()]; ok && first != what {
 					v.wrong(path, fmt.Sprintf("%s: %s and %s have the same address %v", d.name, first, what, p.Addr()),
@@ -126,7 +129,7 @@ func (v *validator) checkDomains() {
 					continue
 				}
 				owners[p.Addr()] = what
-				if p.IsValid() && !p.IsSingleIP() {
+				if !p.IsSingleIP() {
 					subnets = append(subnets, subnet{p, path, what})
 				}
 			}

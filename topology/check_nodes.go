@@ -16,6 +16,12 @@ func (v *validator) checkDevices(n *Node, path string) {
 	type outer struct{ local, remote netip.Addr }
 	ends := map[outer]string{}
 	v.addresses(path+".loopback", "lo of "+n.Name, n.Loopback)
+	for i, p := range n.Loopback {
+		if p.IsValid() && !p.IsSingleIP() && !p.Addr().IsLoopback() {
+			// fib_add_ifaddr: on a loopback device the subnet's route is local.
+			v.wrong(item(path+".loopback", i), fmt.Sprintf("lo of %s: %v makes its whole subnet local to the node", n.Name, p), fmt.Sprintf("write %v/32", p.Addr()))
+		}
+	}
 	for i, t := range n.Tunnels {
 		at := item(path+".tunnels", i)
 		what := fmt.Sprintf("tunnel %s of %s", t.Name, n.Name)
@@ -42,12 +48,7 @@ func (v *validator) checkDevices(n *Node, path string) {
 
 // checkInterfaceNames finds names that two interfaces of one node have.
 func (v *validator) checkInterfaceNames() {
-	done := map[string]bool{}
 	for _, node := range v.names {
-		if done[node] {
-			continue
-		}
-		done[node] = true
 		seen := map[string]bool{}
 		for _, d := range v.facts[node].devices {
 			if seen[d.name] && d.kind != loopback && d.name != "lo" && d.name != "" {

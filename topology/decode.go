@@ -26,34 +26,26 @@ import (
 //
 // v must not hold interfaces, channels or functions: Decode panics on them.
 func Decode(file string, data []byte, v any) error {
-	return decode(file, data, v).Err()
+	problems, _ := decode(file, data, v)
+	return problems.Err()
 }
 
-func decode(file string, data []byte, v any) Problems {
+// decode is Decode; readable tells whether anything of the document was read.
+func decode(file string, data []byte, v any) (problems Problems, readable bool) {
 	root, problems := parseTree(file, data)
 	if root == nil {
-		return problems
+		return problems, false
 	}
-	d := &decoder{builder{file: file, problems: problems}, maxValues}
+	d := &decoder{builder{file: file, problems: problems}}
 	d.into(root, "$", reflect.ValueOf(v).Elem())
-	return d.problems.Join(nil)
+	return d.problems.Join(nil), root.kind == mapping
 }
 
 // decoder fills Go values from a tree and collects problems.
-type decoder struct {
-	builder
-	// budget is how many more values may be read.
-	budget int
-}
+type decoder struct{ builder }
 
 // into sets target, which is addressable, from v.
 func (d *decoder) into(v *value, path string, target reflect.Value) {
-	if d.budget--; d.budget < 0 {
-		if d.budget == -1 {
-			d.problem(v.at, path, fmt.Sprintf("the document stands for more than %d values", maxValues), "use fewer aliases")
-		}
-		return
-	}
 	switch v.kind {
 	case broken:
 		return
@@ -98,7 +90,7 @@ func (d *decoder) into(v *value, path string, target reflect.Value) {
 			return
 		}
 		if len(v.items) != target.Len() {
-			d.problem(v.at, path, fmt.Sprintf("%s has %d elements", last(path), len(v.items)), fmt.Sprintf("write exactly %d", target.Len()))
+			d.problem(v.at, path, fmt.Sprintf("%s has %s", last(path), count(len(v.items), "element")), fmt.Sprintf("write exactly %d", target.Len()))
 			return
 		}
 		d.elements(v, path, target)
@@ -138,7 +130,12 @@ func (d *decoder) expect(v *value, path string, want kind) bool {
 	if v.kind == want {
 		return true
 	}
-	d.problem(v.at, path, fmt.Sprintf("%s is %v", last(path), v.kind), fmt.Sprintf("write %v", want))
+	remedy := fmt.Sprintf("write %v", want)
+	if want == scalar && v.kind == mapping {
+		// In brackets the library takes the colons of fe80::1 for a mapping's.
+		remedy += ", in quotes when it has a colon"
+	}
+	d.problem(v.at, path, fmt.Sprintf("%s is %v", last(path), v.kind), remedy)
 	return false
 }
 
@@ -248,7 +245,7 @@ func describe(t reflect.Type) string {
 	case reflect.Uint8, reflect.Uint16:
 		return fmt.Sprintf("a whole number of 0–%d", uint64(1)<<t.Bits()-1)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint32, reflect.Uint64:
-		return "a whole number in range"
+		return "a whole number"
 	case reflect.Float32, reflect.Float64:
 		return "a number"
 	default:

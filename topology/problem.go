@@ -70,8 +70,9 @@ func (p Problems) Err() error {
 
 // Join adds problems that a later check found in the same document. A value
 // that could not be read has its problem already: what the later check says of
-// that value, or of one inside it, is left out. The result is in the order of
-// the document where positions are known.
+// that value, or of one inside it, is left out, and so is what is said twice of
+// one place through an alias. The result is in the order of the document where
+// positions are known.
 func (p Problems) Join(later Problems) Problems {
 	broken := make(map[string]bool, len(p))
 	for _, problem := range p {
@@ -86,7 +87,9 @@ func (p Problems) Join(later Problems) Problems {
 	slices.SortStableFunc(all, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return all
+	return slices.CompactFunc(all, func(a, b Problem) bool {
+		return a.Line > 0 && a.Line == b.Line && a.Column == b.Column && a.What == b.What
+	})
 }
 
 // Locate gives problems that have only a path their place in a document. prefix
@@ -98,8 +101,7 @@ func (p Problems) Join(later Problems) Problems {
 func (p Problems) Locate(file string, data []byte, prefix string) Problems {
 	places := map[string]place{}
 	if root, _ := parseTree(file, data); root != nil {
-		budget := maxValues
-		root.index("$", places, &budget)
+		root.index("$", places)
 	}
 	located := slices.Clone(p)
 	for i := range located {

@@ -5,6 +5,7 @@
 package topology
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -20,6 +21,9 @@ import (
 const (
 	// maxDocument is the size of the largest document that is read, in bytes.
 	maxDocument = 1 << 20
+	// maxLine bounds a line, in bytes: the library takes time that grows with
+	// the square of a line's length, minutes for 256 KiB.
+	maxLine = 8 << 10
 	// maxDepth bounds how deep values nest: the library's parser recurses.
 	maxDepth = 64
 	// maxValues bounds the document with every alias written out, so that a
@@ -59,6 +63,9 @@ type value struct {
 	quoted bool
 	items  []*value
 	fields []field
+	// size counts the values that this one stands for, itself included and
+	// aliases written out, as far as maxValues.
+	size int
 }
 
 // field is one key of a mapping.
@@ -68,17 +75,14 @@ type field struct {
 	value *value
 }
 
-// index notes the place of every value below path, until budget runs out.
-func (v *value) index(path string, places map[string]place, budget *int) {
-	if *budget--; *budget < 0 {
-		return
-	}
+// index notes the place of every value below path.
+func (v *value) index(path string, places map[string]place) {
 	places[path] = v.at
-	for i, item_ := range v.items {
-		item_.index(item(path, i), places, budget)
+	for i, element := range v.items {
+		element.index(item(path, i), places)
 	}
 	for _, f := range v.fields {
-		f.value.index(child(path, f.key), places, budget)
+		f.value.index(child(path, f.key), places)
 	}
 }
 
@@ -94,11 +98,22 @@ func parseTree(file string, data []byte) (*value, Problems) {
 		b.problem(place{}, "$", "the document is not UTF-8 text", "save it in UTF-8")
 		return nil, b.problems
 	}
+	number := 0
+	for line := range bytes.Lines(data) {
+		if number++; len(line) > maxLine {
+			b.problem(place{number, 1}, "$", fmt.Sprintf("the line has %d bytes", len(line)), fmt.Sprintf("break it: at most %d are read", maxLine))
+			return nil, b.problems
+		}
+	}
 	node := b.parse(string(data))
 	if node == nil {
 		return nil, b.problems
 	}
 	root := b.value(node, "$")
+	if root.size >= maxValues {
+		b.problem(root.at, "$", fmt.Sprintf("the document stands for more than %d values", maxValues), "use fewer aliases")
+		return nil, b.problems
+	}
 	return root, b.problems
 }
 
@@ -183,7 +198,7 @@ func tooDeep(tokens token.Tokens) (place, bool) {
 			inLine = 0
 		default:
 		}
-		if brackets > maxDepth || inLine > maxDepth || t.Position.IndentLevel > maxDepth {
+		if brackets > maxDepth || inLine > maxDepth {
 			return tokenPlace(t), true
 		}
 	}
@@ -192,7 +207,7 @@ func tooDeep(tokens token.Tokens) (place, bool) {
 
 // value turns one node of the library's tree into ours. It never returns nil.
 func (b *builder) value(node ast.Node, path string) *value {
-	v := &value{at: nodePlace(node)}
+	v := &value{at: nodePlace(node), size: 1}
 	switch n := node.(type) {
 	case *ast.AnchorNode:
 		inner := b.value(n.Value, path)
@@ -217,7 +232,9 @@ func (b *builder) value(node ast.Node, path string) *value {
 	case *ast.SequenceNode:
 		v.kind = list
 		for i, element := range n.Values {
-			v.items = append(v.items, b.value(element, item(path, i)))
+			below := b.value(element, item(path, i))
+			v.items = append(v.items, below)
+			v.size = min(v.size+below.size, maxValues)
 		}
 	case *ast.MappingNode:
 		v.kind = mapping
@@ -259,7 +276,9 @@ func (b *builder) fields(v *value, entries []*ast.MappingValueNode, path string)
 			continue
 		}
 		seen[key] = at
-		v.fields = append(v.fields, field{key: key, at: at, value: b.value(entry.Value, below)})
+		member := b.value(entry.Value, below)
+		v.fields = append(v.fields, field{key: key, at: at, value: member})
+		v.size = min(v.size+member.size, maxValues)
 	}
 }
 

@@ -15,12 +15,17 @@ import (
 // together, such as a real server that does not hold the VIP. Defaults count as
 // written. It returns nil or Problems, all of them, with paths but without
 // positions; Problems.Locate adds those for a document.
-func (s Spec) Validate() error { return s.validate(false).Err() }
+func (s Spec) Validate() error { return s.validate(nil).Err() }
 
-// validate checks s. partial tells that some of the document could not be
-// read; then nothing is called missing, since it may be what was lost.
-func (s Spec) validate(partial bool) Problems {
-	v := newValidator(s.WithDefaults(), partial)
+// validate checks s, of which the decoder could not read what unread says. Then
+// nothing is called missing, since it may be what was lost.
+func (s Spec) validate(unread Problems) Problems {
+	v := newValidator(s.WithDefaults())
+	v.partial = len(unread) > 0
+	v.lostNodes = slices.ContainsFunc(unread, func(p Problem) bool {
+		steps := strings.Count(p.Path, ".")
+		return steps <= 1 || steps == 2 && strings.HasPrefix(p.Path, "$.nodes[")
+	})
 	v.checkNames()
 	v.checkLinks()
 	v.checkDomains()
@@ -40,9 +45,11 @@ func (s Spec) validate(partial bool) Problems {
 // validator collects the problems of one Spec.
 type validator struct {
 	spec     Spec
-	partial  bool
 	problems Problems
-	// names are those of all nodes, in order, for remedies.
+	// partial tells that some of the document could not be read, lostNodes
+	// that a node or its name may be among that.
+	partial, lostNodes bool
+	// names are those of all nodes, in order, each once.
 	names []string
 	// facts are by node name; of two nodes with one name, the first's.
 	facts map[string]*facts
@@ -90,14 +97,14 @@ type domainEnd struct {
 	path string
 }
 
-func newValidator(s Spec, partial bool) *validator {
-	v := &validator{spec: s, partial: partial, facts: map[string]*facts{}, owners: map[netip.Addr]*Node{}}
+func newValidator(s Spec) *validator {
+	v := &validator{spec: s, facts: map[string]*facts{}, owners: map[netip.Addr]*Node{}}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		v.names = append(v.names, n.Name)
 		if v.facts[n.Name] != nil {
 			continue
 		}
+		v.names = append(v.names, n.Name)
 		f := &facts{holds: map[netip.Addr]bool{}}
 		v.facts[n.Name] = f
 		path := item("$.nodes", i)
@@ -210,6 +217,14 @@ func (v *validator) durationBetween(path, what string, d, low, high, unit time.D
 	}
 }
 
+// count is "1 port", "2 ports".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // unicast checks an IPv4 address that a host can have.
 func (v *validator) unicast(path, what string, a netip.Addr) bool {
 	switch {
@@ -249,6 +264,13 @@ func (v *validator) addresses(path, device string, prefixes []netip.Prefix) {
 		}
 		seen[p.Addr()] = true
 	}
+}
+
+// onWire tells whether p is an address that a host can have on an Ethernet.
+func onWire(p netip.Prefix) bool {
+	a := p.Addr()
+	return p.IsValid() && a.Is4() && p.Bits() > 0 && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() &&
+		(p.Bits() >= 31 || a != p.Masked().Addr() && a != broadcast(p))
 }
 
 // broadcast is the last address of an IPv4 prefix.

@@ -23,8 +23,11 @@ import (
 // there is an error.
 func Parse(file string, data []byte) (Spec, error) {
 	var spec Spec
-	problems := decode(file, data, &spec)
-	if later := spec.validate(len(problems) > 0); len(later) > 0 {
+	problems, readable := decode(file, data, &spec)
+	if !readable {
+		return spec, problems
+	}
+	if later := spec.validate(problems); len(later) > 0 {
 		problems = problems.Join(later.Locate(file, data, "$"))
 	}
 	return spec, problems.Err()
@@ -36,7 +39,7 @@ func (s Spec) YAML() ([]byte, error) {
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("write topology %q as YAML: %w", s.Name, err)
 	}
-	w := &writer{scalar: regexp.MustCompile(`^[A-Za-z0-9._/-][A-Za-z0-9._/: -]*$`)}
+	w := &writer{scalar: regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)}
 	w.block(reflect.ValueOf(s), 0)
 	return w.Bytes(), nil
 }
@@ -48,7 +51,7 @@ const lineLength = 100
 // netip value that is marked omitempty, since it sees no exported field.
 type writer struct {
 	bytes.Buffer
-	// scalar matches strings that need no quotes, colons and spaces apart.
+	// scalar matches strings that may need no quotes.
 	scalar *regexp.Regexp
 }
 
@@ -185,15 +188,11 @@ func text(v reflect.Value) (string, bool) {
 }
 
 // quoted is s as it can stand anywhere in the document. A string that looks
-// like a number needs no quotes, since Decode takes strings as written.
+// like a number or a boolean needs no quotes, since Decode takes strings as
+// written.
 func (w *writer) quoted(s string) string {
-	numeric := strings.Trim(s, "0123456789") == "" && s != ""
-	plain := w.scalar.MatchString(s) && !strings.HasSuffix(s, " ") && !strings.Contains(s, ": ") && !strings.HasSuffix(s, ":")
-	if plain && (numeric || !token.IsNeedQuoted(s)) {
-		return s
-	}
-	// bools, as written by text, look like words that need quotes.
-	if s == "true" || s == "false" {
+	number, word := strings.Trim(s, "0123456789") == "" && s != "", s == "true" || s == "false"
+	if w.scalar.MatchString(s) && (number || word || !token.IsNeedQuoted(s)) {
 		return s
 	}
 	return strconv.Quote(s)
