@@ -55,25 +55,7 @@ type Evidence struct {
 	Exceptions []record.Exception
 	// Losses is empty when the evidence is complete.
 	Losses  []record.Loss
-	Figures Figures
-}
-
-// Figures tell how good the evidence is, and what it cost.
-type Figures struct {
-	// Samples counts all socket samples, kept or not.
-	Samples int `json:"samples"`
-	// MaxGap is the longest time between two samples of one watched socket.
-	MaxGap record.Ms `json:"max_gap_ms"`
-	// Packets counts packets seen, loopback copies left out; NotIPv4 those of
-	// them that are not decoded, ARP and IPv6 for example.
-	Packets int `json:"packets"`
-	NotIPv4 int `json:"not_ipv4"`
-	// Alignment bounds the error of packet times against all other times.
-	Alignment record.Ms `json:"alignment_ms"`
-	// Sampling and Draining are the time that went into samples and into
-	// emptying the rings: at least the processor time that they took.
-	Sampling record.Ms `json:"sampling_ms"`
-	Draining record.Ms `json:"draining_ms"`
+	Figures record.Figures
 }
 
 // Observer watches nodes from Start until Stop. Its methods may be called from

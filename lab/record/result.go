@@ -38,6 +38,8 @@ type Result struct {
 	Timeline     []Event                     `json:"timeline,omitempty"`
 	// Losses lists evidence that is known to be missing.
 	Losses []Loss `json:"losses,omitempty"`
+	// Figures tell how good the evidence is, and what it cost.
+	Figures Figures `json:"figures"`
 	// Arithmetic shows where the MTU and MSS figures come from.
 	Arithmetic []string `json:"arithmetic,omitempty"`
 	// Conclusion explains the run in a few sentences.
@@ -162,6 +164,24 @@ type Stall struct {
 	Predicted Ms `json:"predicted_ms,omitempty"`
 	// Samples counts socket samples that show the stall.
 	Samples int `json:"samples"`
+}
+
+// Figures tell how good the evidence is, and what it cost.
+type Figures struct {
+	// Samples counts all socket samples, kept or not.
+	Samples int `json:"samples"`
+	// MaxGap is the longest time between two samples of one watched socket.
+	MaxGap Ms `json:"max_gap_ms"`
+	// Packets counts packets seen, loopback copies left out; NotIPv4 those of
+	// them that are not decoded, ARP and IPv6 for example.
+	Packets int `json:"packets"`
+	NotIPv4 int `json:"not_ipv4"`
+	// Alignment bounds the error of packet times against all other times.
+	Alignment Ms `json:"alignment_ms"`
+	// Sampling and Draining are the time that went into samples and into
+	// emptying the rings: at least the processor time that they took.
+	Sampling Ms `json:"sampling_ms"`
+	Draining Ms `json:"draining_ms"`
 }
 
 // Exception is a PMTU exception: what a node has learned about a destination.

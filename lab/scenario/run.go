@@ -376,6 +376,7 @@ func (r *run) gather() error {
 	}
 	r.result.Timeline, r.result.Exceptions = seen.Events, seen.Exceptions
 	r.result.Losses = append(r.result.Losses, seen.Losses...)
+	r.result.Figures = seen.Figures
 	return errors.Join(errs...)
 }
 
