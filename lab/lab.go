@@ -54,10 +54,14 @@ type Phase struct {
 // that it made is gone again; the error is a *MissingError when this machine
 // cannot do it, a *SysctlError for a sysctl that this kernel does not have.
 //
-// Defaults of the Spec are filled in. It must be valid; the kernel refuses most
-// of what is not, but the errors are then the kernel's.
+// Defaults of the Spec are filled in first. A Spec that is not valid is refused
+// with all its topology.Problems.
 func Up(ctx context.Context, spec topology.Spec) (*Lab, error) {
-	l := &Lab{spec: spec.WithDefaults(), home: -1}
+	spec = spec.WithDefaults()
+	if err := spec.Validate(); err != nil {
+		return nil, fmt.Errorf("bring up %s: %w", spec.Name, err)
+	}
+	l := &Lab{spec: spec, home: -1}
 	if err := l.up(ctx); err != nil {
 		return nil, fmt.Errorf("bring up %s: %w", spec.Name, errors.Join(err, l.Close()))
 	}

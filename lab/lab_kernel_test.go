@@ -315,16 +315,22 @@ func TestLinksAreReadBack(t *testing.T) {
 }
 
 // TSO without checksum offload is taken away by the kernel; that must not pass.
+// (A Spec that asks for it is refused before.)
 func TestImpossibleOffload(t *testing.T) {
-	spec := report(false)
-	spec.Segments[0].Ports[0].Offloads = topology.Offloads{TSO: true}
-	l, err := Up(deadline(t), spec)
-	if err == nil {
-		l.Close()
-		t.Fatal("tso without tx-checksum was accepted")
+	l := up(t, report(false))
+	_, err := l.Node("client").setOffloads("eth0", topology.Offloads{TSO: true})
+	if err == nil || !strings.Contains(err.Error(), "tcp-segmentation-offload of client:eth0") {
+		t.Errorf("tso without tx-checksum: %v", err)
 	}
-	if !strings.Contains(err.Error(), "tcp-segmentation-offload of client:eth0") {
-		t.Error(err)
+}
+
+func TestInvalidSpecIsRefused(t *testing.T) {
+	spec := report(false)
+	spec.Nodes = append(spec.Nodes, spec.Nodes[0])
+	l, err := Up(deadline(t), spec)
+	var problems topology.Problems
+	if !errors.As(err, &problems) {
+		t.Errorf("two nodes of one name: %v, %v", l, err)
 	}
 }
 
@@ -454,6 +460,15 @@ func TestUpNamesMissingSysctl(t *testing.T) {
 	}
 }
 
+// directRoute is the report's network without tunnel: it needs only IPVS.
+func directRoute() topology.Spec {
+	s := report(true)
+	s.Nodes[1].Services[0].RealServers[0].Forwarding = topology.DirectRoute
+	s.Nodes[2].Tunnels = nil
+	s.Nodes[2].Loopback = s.Nodes[1].Loopback
+	return s
+}
+
 // Up with a tunnel and a service must agree with the probes, on every kernel, and
 // probing must load nothing.
 func TestCapabilitiesAreProbed(t *testing.T) {
@@ -496,7 +511,7 @@ func TestCapabilitiesAreProbed(t *testing.T) {
 		spec       topology.Spec
 	}{
 		{"link kind ipip", ipip, func() topology.Spec { s := report(true); s.Nodes[1].Services = nil; return s }()},
-		{"IPVS", hasIPVS, func() topology.Spec { s := report(true); s.Nodes[2].Tunnels = nil; return s }()},
+		{"IPVS", hasIPVS, directRoute()},
 	} {
 		l, err := Up(deadline(t), c.spec)
 		if err == nil {
@@ -550,6 +565,14 @@ func TestVirtualServiceGuest(t *testing.T) {
 	}
 	if l.Node("client").Services() != nil {
 		t.Error("the client has an IP Virtual Server")
+	}
+}
+
+func TestDirectRouteGuest(t *testing.T) {
+	l := up(t, directRoute())
+	echo(t, l.Node("client"), l.Node("real"), "10.0.0.2:443")
+	if totals, err := l.Node("lb").Services().Totals(); err != nil || totals.Connections != 1 {
+		t.Errorf("totals: %+v, %v", totals, err)
 	}
 }
 
