@@ -236,7 +236,7 @@ func TestSamplerKeepsAllSamplesOfAStall(t *testing.T) {
 	complete(t, e)
 }
 
-func TestGapsInAStallAreALoss(t *testing.T) {
+func TestGapsAreALoss(t *testing.T) {
 	e := stall(t, evidence.Config{SampleInterval: 20 * time.Millisecond, SampleGap: 10 * time.Millisecond})
 	if len(e.Losses) != 1 || e.Losses[0].Source != "sockets" || e.Losses[0].Node != "client" || e.Losses[0].Count < 1 {
 		t.Errorf("losses %+v, want one of some gaps", e.Losses)

@@ -29,8 +29,10 @@ type Config struct {
 	// SampleInterval is between two samples of a watched socket. The default
 	// of 3 ms gives some 70 samples of the shortest stall of 200 ms.
 	SampleInterval time.Duration
-	// SampleGap is the longest time without a sample during a stall that is
-	// not reported as a loss. Default: 50 ms, a quarter of the shortest stall.
+	// SampleGap is the longest time between two samples of a watched socket
+	// that is not reported as a loss. When the sampler does not get to run,
+	// neither does what it watches, and no time that was measured can be
+	// trusted. Default: 50 ms, a quarter of the shortest stall.
 	SampleGap time.Duration
 	// MaxPackets bounds the packets kept of each node, and so the memory: one
 	// takes about 0.5 KiB. Those beyond it are reported as a loss.

@@ -156,7 +156,7 @@ func (s *sampler) sample(w *watch) bool {
 	if w.seen {
 		gap := record.Millis(at.Duration() - w.at.Duration())
 		s.longest = max(s.longest, gap)
-		if stalled(w.last) && gap.Duration() > s.gap {
+		if gap.Duration() > s.gap {
 			w.gaps, w.longest = w.gaps+1, max(w.longest, gap)
 		}
 	}
@@ -173,7 +173,7 @@ func (s *sampler) sample(w *watch) bool {
 // end reports the gaps of a watch that is over.
 func (s *sampler) end(w *watch) {
 	if w.gaps > 0 {
-		s.lose(w, w.gaps, fmt.Sprintf("a stall without a sample for up to %.1f ms", w.longest))
+		s.lose(w, w.gaps, fmt.Sprintf("no sample for up to %.1f ms, the machine is too busy to be a witness", w.longest))
 	}
 }
 

@@ -23,6 +23,7 @@ func Terminal(w io.Writer, r record.Result, color bool) error {
 	t.exceptions()
 	t.counters()
 	t.section("Arithmetic", r.Arithmetic...)
+	t.evidence()
 	t.expectations()
 	t.section("Conclusion", wrap(r.Conclusion, width-2)...)
 	t.reasons()
@@ -301,6 +302,19 @@ func (t *terminal) counters() {
 		lines = append(lines, l)
 	}
 	t.section("Counters during each request", lines...)
+}
+
+func (t *terminal) evidence() {
+	f := t.Figures
+	if f.Samples == 0 && f.Packets == 0 {
+		return
+	}
+	lost := "nothing was lost"
+	if n := len(t.Losses); n > 0 {
+		lost = t.paint(red, fmt.Sprintf("%d losses", n))
+	}
+	t.section("Evidence", fmt.Sprintf("%d packets, times exact to %.2f ms; %d socket samples, at most %.1f ms apart; %s",
+		f.Packets, f.Alignment, f.Samples, f.MaxGap, lost))
 }
 
 func (t *terminal) expectations() {
