@@ -527,6 +527,25 @@ func TestDrainHasAnEnd(t *testing.T) {
 	}
 }
 
+// A sidecar that does not answer is killed, and its redirect removed.
+func TestStopKills(t *testing.T) {
+	client, server := pair(t)
+	peers := server.echo(t, service)
+	p := start(t, client, Config{})
+	if err := syscall.Kill(p.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := p.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Stop: %v, want the deadline", err)
+	}
+	conn := client.dial(t, service)
+	if peer := <-peers; peer != addrPort(conn.LocalAddr()) {
+		t.Errorf("the server sees %s, want the application", peer)
+	}
+}
+
 // The sidecar ends with its parent even if that had no chance to say so: all
 // that is left then is that the lifeline closes.
 func TestSidecarEndsWithItsParent(t *testing.T) {

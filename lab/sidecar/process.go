@@ -75,6 +75,9 @@ func (c Config) validate() error {
 // listens after 0.25 s in User-Mode Linux, after 10 ms elsewhere.
 const startTimeout = 15 * time.Second
 
+// killGrace is how long the process may take to end after the drain.
+const killGrace = 2 * time.Second
+
 // ErrPortTaken says that another socket of the namespace holds the port.
 var ErrPortTaken = errors.New("port is taken (choose another port for the sidecar, or end what listens there)")
 
@@ -94,6 +97,7 @@ func (e *ConnectError) Error() string {
 type Process struct {
 	ns       Namespace
 	redirect redirect
+	drain    time.Duration
 	cmd      *exec.Cmd
 	kill     context.CancelFunc
 	lifeline *os.File
@@ -192,6 +196,7 @@ func spawn(cfg Config, ns Namespace) (_ *Process, err error) {
 	p := &Process{
 		ns:       ns,
 		redirect: redirect{port: cfg.Port, uid: cfg.UID},
+		drain:    cfg.DrainTimeout,
 		cmd:      role.Command(life, roleName, string(arg)),
 		kill:     kill,
 		lifeline: lifelineW,
@@ -364,7 +369,8 @@ func (p *Process) Stats() Stats {
 // Stop ends the sidecar in good order: it takes no new connections, open ones
 // may go on for Config.DrainTimeout and are then closed, and the redirect is
 // removed last, because a kernel that loses its NAT rules may stop translating
-// the connections they made. When ctx ends first the process is killed.
+// the connections they made. When ctx ends first, or the process outstays the
+// drain by two seconds, it is killed.
 // It returns an error when the process had to be killed, did not end well, or
 // the redirect stayed. A second call does nothing.
 func (p *Process) Stop(ctx context.Context) error {
@@ -373,6 +379,9 @@ func (p *Process) Stop(ctx context.Context) error {
 	if p.lifeline == nil {
 		return nil
 	}
+	limit := p.drain + killGrace
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not over within %v", limit))
+	defer cancel()
 	var errs []error
 	// An error here means that it has ended; that is found out below.
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -386,8 +395,8 @@ func (p *Process) Stop(ctx context.Context) error {
 	if p.exit != nil && len(errs) == 0 {
 		errs = append(errs, p.exit)
 	}
-	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
-	defer cancel()
+	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancelUndo()
 	errs = append(errs, p.redirect.remove(undo, p.ns), p.release())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stop sidecar: %w", err)

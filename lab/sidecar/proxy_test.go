@@ -327,8 +327,9 @@ func TestBackpressure(t *testing.T) {
 			if tt.server {
 				writer, reader = reader, writer
 			}
-			// More than the kernel's buffers of both connections can hold.
-			data := noise(3, 64<<20)
+			// More than the kernel's buffers of both connections can hold: 4 MiB to
+			// send and 6 MiB to receive each, by default.
+			data := noise(3, 32<<20)
 			go func() {
 				writer.Write(data)
 				writer.CloseWrite()
