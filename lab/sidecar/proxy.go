@@ -37,8 +37,8 @@ type proxy struct {
 
 // listen makes a proxy that listens on host, an IPv4 address, and port.
 //
-// Multipath TCP is switched off: Go's listeners ask for it by default, and an
-// MPTCP socket is not what an SO_ORIGINAL_DST or a socket dump expects.
+// Multipath TCP is switched off: Go's listeners ask for it by default, while
+// Envoy's are plain TCP.
 func listen(ctx context.Context, host string, cfg Config) (*proxy, error) {
 	keepAlive := net.KeepAliveConfig{Enable: cfg.KeepAlive}
 	lc := net.ListenConfig{KeepAlive: -1, KeepAliveConfig: keepAlive}

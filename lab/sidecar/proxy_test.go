@@ -589,6 +589,15 @@ func TestSocketOptions(t *testing.T) {
 					return unix.Writev(fd, iovs)
 				}
 			})
+			raw, err := r.proxy.listener.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw.Control(func(fd uintptr) {
+				if p, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL); p != unix.IPPROTO_TCP {
+					t.Errorf("the listener's protocol is %d, not TCP", p)
+				}
+			})
 			app, server := r.open()
 			want := options{noDelay: 1, protocol: unix.IPPROTO_TCP}
 			if keepAlive {
