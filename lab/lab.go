@@ -255,6 +255,11 @@ func (l *Lab) makeTunnelsAndRoutes(context.Context) error {
 			if err := addTunnel(n.network, t); err != nil {
 				return err
 			}
+			// Off as on the veths: segments that the tunnel had merged would
+			// not be those of the wire.
+			if _, err := n.setOffloads(t.Name, topology.Offloads{}); err != nil {
+				return err
+			}
 		}
 		for _, r := range spec.Routes {
 			if err := n.addRoute(r); err != nil {
@@ -344,9 +349,9 @@ func (l *Lab) readBack(context.Context) error {
 			s := LinkState{Node: n.name, Interface: a.Name, MTU: a.MTU}
 			if link.Type() == "veth" {
 				s.MAC = a.HardwareAddr.String()
-				if s.Offloads, err = n.readOffloads(a.Name); err != nil {
-					return err
-				}
+			}
+			if s.Offloads, err = n.readOffloads(a.Name); err != nil {
+				return err
 			}
 			l.links = append(l.links, s)
 		}

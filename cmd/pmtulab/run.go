@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/pmtulab/pmtulab/lab"
 	"github.com/pmtulab/pmtulab/lab/guest"
 	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/report"
@@ -69,7 +70,7 @@ func run(c *cobra.Command, ref string, f runFlags) error {
 	if err := prepareOut(f.out); err != nil {
 		return usage(err)
 	}
-	place, reason, err := choose(f.on)
+	place, reason, err := choose(f.on, s)
 	if err != nil {
 		return err
 	}
@@ -165,21 +166,40 @@ func (f runFlags) args(file string) []string {
 }
 
 // choose decides where to run.
-func choose(on string) (place, reason string, err error) {
+func choose(on string, s scenario.Scenario) (place, reason string, err error) {
 	switch on {
 	case "host", "uml":
 		return on, "--on " + on, nil
 	case "auto":
-		missing := errors.New("temporary")
+		missing := lab.Probe(s.Topology)
 		if missing == nil {
 			return "host", "this kernel has what the lab needs", nil
 		}
 		if _, err := guest.FindUML(); err != nil {
 			return "", "", &exitError{record.ExitUnsupported, fmt.Errorf("nowhere to run: host: %w; User-Mode Linux: %w", missing, err)}
 		}
-		return "uml", "this kernel cannot: " + missing.Error(), nil
+		return "uml", "this host has no " + strings.Join(lacking(missing), ", no "), nil
 	default:
 		return "", "", usage(fmt.Errorf("--on %s: must be host, uml or auto", on))
+	}
+}
+
+// lacking lists the capabilities that err, a tree of errors, says are missing;
+// what is no *lab.MissingError is told in full.
+func lacking(err error) []string {
+	var missing *lab.MissingError
+	switch e := err.(type) { //nolint:errorlint // each node of the tree is looked at
+	case interface{ Unwrap() []error }:
+		var out []string
+		for _, err := range e.Unwrap() {
+			out = append(out, lacking(err)...)
+		}
+		return out
+	default:
+		if errors.As(err, &missing) {
+			return []string{strings.TrimPrefix(missing.Capability, "the ")}
+		}
+		return []string{err.Error()}
 	}
 }
 
