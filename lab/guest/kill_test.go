@@ -95,9 +95,9 @@ func clean(t *testing.T, home string) {
 	}
 }
 
-func startCommand(t *testing.T, home, tmp string) *exec.Cmd {
+func startCommand(t *testing.T, home, tmp string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "job", "run")
+	cmd := exec.Command("/proc/self/exe", append([]string{"job", "run"}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+tmp)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -105,8 +105,8 @@ func startCommand(t *testing.T, home, tmp string) *exec.Cmd {
 	return cmd
 }
 
-// The command is killed at thirty random moments from its start to past its
-// ordinary end.
+// The command is killed at thirty random moments: in its start, while the
+// guest boots or runs a job that never ends, and around an ordinary end.
 func TestKilledCommandLeavesNothing(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
@@ -118,10 +118,18 @@ func TestKilledCommandLeavesNothing(t *testing.T) {
 		if i%2 == 0 {
 			tmp = "/nonexistent" // the next candidate is /dev/shm
 		}
-		cmd := startCommand(t, home, tmp)
-		after := rand.N(1100 * time.Millisecond)
-		if i < 10 {
-			after = rand.N(60 * time.Millisecond) // start-up has the windows
+		var after time.Duration
+		var cmd *exec.Cmd
+		switch {
+		case i < 10:
+			cmd = startCommand(t, home, tmp, "spin")
+			after = rand.N(60 * time.Millisecond)
+		case i < 20:
+			cmd = startCommand(t, home, tmp, "spin")
+			after = rand.N(time.Second)
+		default:
+			cmd = startCommand(t, home, tmp, "exit", "0")
+			after = 300*time.Millisecond + rand.N(400*time.Millisecond)
 		}
 		_ = wait.For(t.Context(), after)
 		seen[fmt.Sprint(len(descendants(t)))+" processes"]++
@@ -142,7 +150,7 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 	}
 	for range 5 {
 		home := t.TempDir()
-		cmd := startCommand(t, home, home)
+		cmd := startCommand(t, home, home, "spin")
 		_ = wait.For(t.Context(), 100*time.Millisecond+rand.N(600*time.Millisecond))
 		for _, p := range descendants(t) {
 			pid, rest, _ := strings.Cut(p, " ")

@@ -114,7 +114,12 @@ func (r *run) guest(ctx context.Context, k Kernel, initramfs *os.File) error {
 			r.reports = append(r.reports, report)
 		}
 		_ = r.supervisor.Wait()
-		r.cleanUp()
+		if !r.cleanUp() {
+			// Whatever still holds these must not hold Run.
+			deadline := time.Now().Add(powerOffTimeout)
+			_ = console.SetReadDeadline(deadline)
+			_ = channel.SetReadDeadline(deadline)
+		}
 	}()
 	cause := r.follow(ctx, marks, gone)
 	r.lifeline.Close()
@@ -162,15 +167,15 @@ func (r *run) start(k Kernel, initramfs *os.File) (console, channel, status *os.
 	return ours[1], ours[2], ours[3], nil
 }
 
-// cleanUp does what a supervisor that was killed could not. After an orderly
-// end there is nothing to do.
-func (r *run) cleanUp() {
+// cleanUp does what a supervisor that was killed could not; orderly tells that
+// there was nothing to do.
+func (r *run) cleanUp() (orderly bool) {
 	var dir string
 	var pid int
 	for _, report := range r.reports {
 		switch {
 		case report.Ended != "" || report.Failed != "" || report.NoDir != nil:
-			return
+			return true
 		case report.Dir != "":
 			dir = report.Dir
 		case report.Pid != 0:
@@ -190,6 +195,7 @@ func (r *run) cleanUp() {
 	if dir != "" {
 		_ = os.RemoveAll(dir)
 	}
+	return false
 }
 
 // follow waits through the phases of a guest, to its end and that of the

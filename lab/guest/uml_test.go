@@ -89,7 +89,7 @@ func job(name string, args []string) int {
 	case "modules":
 		io.Copy(os.Stdout, must(os.Open("/proc/modules")))
 	case "run":
-		return jobRun()
+		return jobRun(args)
 	case "exec":
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -154,17 +154,16 @@ func jobSocket() int {
 	return 0
 }
 
-// jobRun is a command that runs a guest until it is killed.
-func jobRun() int {
+// jobRun is a command that runs a job in a guest.
+func jobRun(args []string) int {
 	k, err := guest.FindUML()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	r, err := guest.Run(context.Background(), k, guest.Job{
-		Path: "/proc/self/exe", Args: []string{"self", "job", "exit", "0"},
-		Modules: []string{"veth"},
-	})
+	j := self(args...)
+	j.Modules = []string{"veth"}
+	r, err := guest.Run(context.Background(), k, j)
 	if err != nil || r.Outcome != record.GuestFinished {
 		fmt.Fprintln(os.Stderr, err, r.Outcome, r.Detail)
 		return 1
@@ -424,7 +423,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if err := os.WriteFile(binary, must(os.ReadFile("/proc/self/exe")), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), binary, "job", "run")
+	cmd := exec.CommandContext(t.Context(), binary, "job", "run", "exit", "0")
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/nonexistent"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
