@@ -64,12 +64,11 @@ func descendants(t *testing.T) []string {
 	return found
 }
 
-// leftovers lists files that a guest may leave. home is the command's HOME and,
-// when it is not to use /dev/shm, its TMPDIR.
-func leftovers(t *testing.T, home string) []string {
+// leftovers lists files that a guest may leave in HOME and TMPDIR.
+func leftovers(t *testing.T, home, tmp string) []string {
 	t.Helper()
 	var found []string
-	for _, pattern := range []string{home + "/*", home + "/.uml", "/dev/shm/pmtulab-guest-*"} {
+	for _, pattern := range []string{home + "/*", home + "/.uml", tmp + "/*"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -80,12 +79,12 @@ func leftovers(t *testing.T, home string) []string {
 }
 
 // clean fails the test when something of a guest is there a second after an end.
-func clean(t *testing.T, home string) {
+func clean(t *testing.T, home, tmp string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err := wait.Until(ctx, "the end of the guest", 10*time.Millisecond, func() error {
-		if p, f := descendants(t), leftovers(t, home); len(p)+len(f) > 0 {
+		if p, f := descendants(t), leftovers(t, home, tmp); len(p)+len(f) > 0 {
 			return fmt.Errorf("processes %q, files %q", p, f)
 		}
 		return nil
@@ -93,6 +92,17 @@ func clean(t *testing.T, home string) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// memoryDir is a directory on a tmpfs, removed with the test.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "pmtulab-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func startCommand(t *testing.T, home, tmp string, args ...string) *exec.Cmd {
@@ -116,7 +126,7 @@ func TestKilledCommandLeavesNothing(t *testing.T) {
 		home := t.TempDir()
 		tmp := home
 		if i%2 == 0 {
-			tmp = "/nonexistent" // the next candidate is /dev/shm
+			tmp = memoryDir(t)
 		}
 		var after time.Duration
 		var cmd *exec.Cmd
@@ -135,7 +145,7 @@ func TestKilledCommandLeavesNothing(t *testing.T) {
 		seen[fmt.Sprint(len(descendants(t)))+" processes"]++
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		clean(t, home)
+		clean(t, home, tmp)
 		if t.Failed() {
 			t.Fatalf("killed after %v", after)
 		}
@@ -162,6 +172,6 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 			}
 		}
 		_ = cmd.Wait()
-		clean(t, home)
+		clean(t, home, home)
 	}
 }
