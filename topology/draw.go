@@ -17,8 +17,6 @@ const (
 	drawWidth = 100
 	// textWidth is where the text of a box is wrapped.
 	textWidth = 62
-	// maxLanes bounds the columns for wires; a wire that finds none is named.
-	maxLanes = 24
 )
 
 // Draw draws s with its defaults, in lines of at most 100 columns. Each node is
@@ -49,7 +47,7 @@ type row struct {
 	label, text, right string
 	// wire leaves the row to the right, when it is not nil.
 	wire *wire
-	// peer is the node at the other end of a link.
+	// peer is the other end of a link.
 	peer string
 }
 
@@ -59,7 +57,7 @@ type wire struct {
 	name string
 	// first and last are the rows that it joins.
 	first, last int
-	// lane is -1 when there was no room: then ports are named instead.
+	// lane is -1 when there is no room.
 	lane int
 }
 
@@ -73,24 +71,24 @@ type lane struct {
 func newDrawing(s Spec) *drawing {
 	d := &drawing{spec: s}
 	ends := map[string][]row{}
-	plug := func(w *wire, end End, peer string) {
+	plug := func(w *wire, end, peer End) {
 		right := fmt.Sprintf("mtu %d", end.MTU)
 		if o := end.Offloads.String(); o != "" {
 			right = o + ", " + right
 		}
-		ends[end.Node] = append(ends[end.Node], row{label: end.Name, text: d.addresses(end.Addresses), right: right, wire: w, peer: peer})
+		ends[end.Node] = append(ends[end.Node], row{label: end.Name, text: d.addresses(end.Addresses), right: right, wire: w, peer: peer.Name + " of " + peer.Node})
 	}
 	for _, link := range s.Links {
 		w := &wire{}
 		d.wires = append(d.wires, w)
-		plug(w, link.Ends[0], link.Ends[1].Node)
-		plug(w, link.Ends[1], link.Ends[0].Node)
+		plug(w, link.Ends[0], link.Ends[1])
+		plug(w, link.Ends[1], link.Ends[0])
 	}
 	for _, segment := range s.Segments {
 		w := &wire{name: segment.Name}
 		d.wires = append(d.wires, w)
 		for _, port := range segment.Ports {
-			plug(w, port, "")
+			plug(w, port, End{})
 		}
 	}
 	for _, n := range s.Nodes {
@@ -226,7 +224,8 @@ func (o Offloads) String() string {
 }
 
 // layLanes gives every wire a lane, the first that is free over its rows and
-// the row above, where its name stands.
+// the row above, where its name stands. When there is no room for all, none
+// gets one, and the ports are named instead.
 func (d *drawing) layLanes() {
 	for _, w := range d.wires {
 		w.first, w.last, w.lane = -1, -1, -1
@@ -244,12 +243,10 @@ func (d *drawing) layLanes() {
 	d.width = min(d.width, drawWidth)
 	wires := slices.DeleteFunc(slices.Clone(d.wires), func(w *wire) bool { return w.first < 0 })
 	slices.SortStableFunc(wires, func(a, b *wire) int { return a.first - b.first })
+	crowded := false
 	for _, w := range wires {
 		i := slices.IndexFunc(d.lanes, func(l lane) bool { return l.wires[len(l.wires)-1].last < w.first-1 })
 		if i < 0 {
-			if len(d.lanes) == maxLanes {
-				continue
-			}
 			i = len(d.lanes)
 			d.lanes = append(d.lanes, lane{})
 		}
@@ -261,17 +258,15 @@ func (d *drawing) layLanes() {
 	column := d.width + 2
 	for i := range d.lanes {
 		l := &d.lanes[i]
-		if column+max(l.width, 1) > drawWidth {
-			for _, dropped := range d.lanes[i:] {
-				for _, w := range dropped.wires {
-					w.lane = -1
-				}
-			}
-			d.lanes = d.lanes[:i]
-			break
-		}
+		crowded = crowded || column+max(l.width, 1) > drawWidth
 		l.column = column
 		column += max(l.width+1, 3)
+	}
+	if crowded {
+		d.lanes = nil
+		for _, w := range d.wires {
+			w.lane = -1
+		}
 	}
 }
 
@@ -316,7 +311,7 @@ func (d *drawing) render() []string {
 		if w := r.wire; w != nil && w.lane >= 0 {
 			d.join(line, i, w)
 		} else if w != nil {
-			put(d.width, "─ "+cmp.Or(w.name, "link with "+r.peer))
+			put(d.width, "── "+cmp.Or(w.name, r.peer))
 		}
 		lines[i] = strings.ReplaceAll(strings.TrimRight(string(line), " "), "\u00a0", " ")
 	}

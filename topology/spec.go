@@ -13,6 +13,7 @@ import (
 // Spec is a whole network. The zero value of every field is the field's
 // documented default.
 type Spec struct {
+	// Name is written like a node's, at most 63 characters.
 	Name string `yaml:"name"`
 	// Nodes are network namespaces, in the order in which they are drawn.
 	Nodes []Node `yaml:"nodes"`
@@ -25,15 +26,17 @@ type Spec struct {
 // Node is one network namespace.
 type Node struct {
 	// Name is unique among nodes and segments: lower-case letters, digits and
-	// dashes, starting with a letter, at most 15 characters.
+	// dashes, a letter first, at most 15.
 	Name string `yaml:"name"`
 	// Kind is for drawings only: client, load-balancer, real-server, router
 	// or empty.
 	Kind Kind `yaml:"kind,omitempty"`
 	// Sysctls are written under /proc/sys before the node's interfaces come
-	// up; keys are dotted (net.ipv4.conf.all.rp_filter) or with slashes.
+	// up; keys are dotted (net.ipv4.conf.all.rp_filter) or with slashes, see
+	// SysctlPath. Only sysctls below net are a node's own.
 	Sysctls map[string]string `yaml:"sysctls,omitempty"`
-	// Loopback holds addresses of lo beside 127.0.0.1.
+	// Loopback holds addresses of lo beside 127.0.0.1, each a /32: on lo a
+	// wider prefix would make its whole subnet local.
 	Loopback []netip.Prefix `yaml:"loopback,omitempty"`
 	Tunnels  []Tunnel       `yaml:"tunnels,omitempty"`
 	Routes   []Route        `yaml:"routes,omitempty"`
@@ -98,13 +101,13 @@ type Offloads struct {
 // Tunnel is a tunnel device of a node.
 type Tunnel struct {
 	Name string `yaml:"name"`
-	// Mode is ipip, the only one so far.
-	Mode TunnelMode `yaml:"mode"`
+	// Mode is ipip, the default and the only one so far.
+	Mode TunnelMode `yaml:"mode,omitempty"`
 	// Local and Remote are the outer addresses; unset means any (0.0.0.0),
 	// which receives from every load balancer.
 	Local  netip.Addr `yaml:"local,omitempty"`
 	Remote netip.Addr `yaml:"remote,omitempty"`
-	// MTU in bytes; 0 leaves the kernel's choice.
+	// MTU in bytes, 68–65515; 0 leaves the kernel's choice.
 	MTU       int            `yaml:"mtu,omitempty"`
 	Addresses []netip.Prefix `yaml:"addresses,omitempty"`
 }
@@ -130,13 +133,14 @@ type Route struct {
 	// Table is the routing table, default 254 (main).
 	Table int `yaml:"table,omitempty"`
 
-	// MTU in bytes; 0 leaves the device's. MTULock keeps path-MTU discovery
-	// from changing it and clears DF (ip: mtu lock N).
+	// MTU in bytes, 68–65520; 0 leaves the device's. MTULock keeps path-MTU
+	// discovery from changing it and clears DF (ip: mtu lock N).
 	MTU     int  `yaml:"mtu,omitempty"`
 	MTULock bool `yaml:"mtu-lock,omitempty"`
-	// AdvMSS is the MSS advertised in SYNs, bytes.
+	// AdvMSS is the MSS advertised in SYNs, bytes, at most 65495.
 	AdvMSS int `yaml:"advmss,omitempty"`
-	// RTOMin is the lower bound of the retransmission timeout.
+	// RTOMin is the lower bound of the retransmission timeout, whole
+	// milliseconds up to 2 minutes; so is RTT.
 	RTOMin time.Duration `yaml:"rto-min,omitempty"`
 	// RTT is the initial round-trip estimate.
 	RTT time.Duration `yaml:"rtt,omitempty"`
@@ -155,9 +159,10 @@ type VirtualService struct {
 	Port    uint16     `yaml:"port"`
 	// Protocol is tcp (the default) or udp.
 	Protocol string `yaml:"protocol,omitempty"`
-	// Scheduler is rr, wrr, lc, wlc, sh, dh, mh, sed, nq, …; default rr.
+	// Scheduler is rr (the default), wrr, lc, wlc, lblc, lblcr, dh, sh, sed,
+	// nq, fo, ovf, mh or twos, as far as the kernel has it.
 	Scheduler string `yaml:"scheduler,omitempty"`
-	// Persistence keeps a client on its real server; 0 is off.
+	// Persistence keeps a client on its real server, whole seconds; 0 is off.
 	Persistence time.Duration     `yaml:"persistence,omitempty"`
 	RealServers []RealServerEntry `yaml:"real-servers"`
 }
@@ -170,7 +175,7 @@ type RealServerEntry struct {
 	Port uint16 `yaml:"port,omitempty"`
 	// Forwarding is the forwarding method: tunnel, direct-route, masquerade.
 	Forwarding Forwarding `yaml:"forwarding"`
-	// Weight defaults to 1; an explicit 0 takes no new connections.
+	// Weight, 0–65535, defaults to 1; an explicit 0 takes no new connections.
 	Weight *int `yaml:"weight,omitempty"`
 }
 
@@ -194,5 +199,6 @@ type Sidecar struct {
 	ConnectTimeout time.Duration `yaml:"connect-timeout,omitempty"`
 }
 
-// Destination is the destination of a Route: a prefix, or "default".
+// Destination is the destination of a Route: a prefix, "default", or an
+// address, which stands for itself alone.
 type Destination struct{ netip.Prefix }
