@@ -105,7 +105,8 @@ func parseTree(file string, data []byte) (*value, Problems) {
 			return nil, b.problems
 		}
 	}
-	node := b.parse(string(data))
+	// Some editors begin a file with a byte order mark.
+	node := b.parse(strings.TrimPrefix(string(data), "\ufeff"))
 	if node == nil {
 		return nil, b.problems
 	}
@@ -157,8 +158,8 @@ func (b *builder) parse(text string) (node ast.Node) {
 	}
 	var bodies []ast.Node
 	for _, document := range parsed.Docs {
-		if document.Body != nil && document.Body.Type() != ast.CommentType {
-			bodies = append(bodies, document.Body)
+		if body := document.Body; body != nil && body.Type() != ast.CommentType && body.Type() != ast.DirectiveType {
+			bodies = append(bodies, body)
 		}
 	}
 	switch len(bodies) {

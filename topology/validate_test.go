@@ -42,6 +42,14 @@ func TestValidateInGo(t *testing.T) {
 		"tunnel to elsewhere":    {func(s *Spec) { s.Nodes[2].Tunnels[0].Remote = addr("10.0.0.1") }, "$.nodes[1].services[0].real-servers[0].forwarding"},
 		"tunnel of other local":  {func(s *Spec) { s.Nodes[2].Tunnels[0].Local = addr("10.0.0.2") }, "$.nodes[1].services[0].real-servers[0].forwarding"},
 		"two names of interface": {func(s *Spec) { s.Nodes[2].Tunnels[0].Name = "eth0"; s.Segments[0].Ports[2].Name = "eth0" }, "$.segments[0].ports[2].name"},
+		"tunnel without name":    {func(s *Spec) { s.Nodes[2].Tunnels[0].Name = "" }, "$.nodes[2].tunnels[0].name"},
+		"tunnel named by a path": {func(s *Spec) { s.Nodes[2].Tunnels[0].Name = "a/b" }, "$.nodes[2].tunnels[0].name"},
+		"tunnel holds a subnet": {func(s *Spec) {
+			s.Nodes[2].Tunnels[0].Addresses = append(s.Nodes[2].Tunnels[0].Addresses, prefix("10.3.0.0/24"))
+		}, "$.nodes[2].tunnels[0].addresses[1]"},
+		"bridge with 1,025 ports": {func(s *Spec) {
+			s.Segments[0].Ports = append(s.Segments[0].Ports, slices.Repeat([]End{{Node: "client"}}, 1022)...)
+		}, "$.segments[0].ports"},
 		"too many nodes": {func(s *Spec) {
 			for i := range maxNodes {
 				s.Nodes = append(s.Nodes, Node{Name: "n" + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676))})

@@ -102,3 +102,23 @@ func roundTrip(t *testing.T, spec Spec) {
 		t.Errorf("changed on the way:\n%+v\n%+v\n%s", spec, back, written)
 	}
 }
+
+// Marks and markers that editors and other programs write around a document.
+func TestParseAccepts(t *testing.T) {
+	for name, document := range map[string]string{
+		"byte order mark":  "\ufeffname: x\nnodes: [{name: a}]\n",
+		"directive":        "%YAML 1.2\n---\nname: x\nnodes: [{name: a}]\n",
+		"document markers": "---\nname: x\nnodes: [{name: a}]\n...\n",
+		"last comment":     "name: x\nnodes: [{name: a}]\n# end\n",
+		"carriage returns": "name: x\r\nnodes:\r\n  - name: a\r\n",
+		"JSON":             `{"name": "x", "nodes": [{"name": "a"}]}`,
+		"aliases":          "name: &x x\nnodes: [{name: a, tunnels: &none []}, {name: *x, tunnels: *none}]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec, err := Parse("x.yaml", []byte(document))
+			if err != nil || spec.Name != "x" || spec.Nodes[0].Name != "a" {
+				t.Errorf("Parse = %+v, %v", spec, err)
+			}
+		})
+	}
+}
