@@ -89,6 +89,9 @@ func initRun(frames *frameWriter) error {
 	if err := initMount(); err != nil {
 		return err
 	}
+	if err := initLoopback(); err != nil {
+		return err
+	}
 	order, err := readBootOrder()
 	if err != nil {
 		return err
@@ -134,6 +137,24 @@ func initMount() error {
 	}
 	if err := unix.Sethostname([]byte("pmtulab")); err != nil {
 		return fmt.Errorf("set the host name: %w", err)
+	}
+	return nil
+}
+
+// initLoopback sets lo up, as every machine has it when programs start.
+func initLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("set lo up: %w", err)
 	}
 	return nil
 }
