@@ -8,37 +8,138 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Decode reads the one YAML document of data into v, a pointer to a struct. It
-// returns nil or Problems; values without a problem are set in either case.
+// Document is a YAML file that was read and is not decoded yet. It holds values
+// with their places, so that several readers can look at it and all their
+// problems are reported together.
+type Document struct {
+	file string
+	// root is nil when there is nothing to work with.
+	root     *value
+	problems Problems
+}
+
+// Read reads the one YAML document of data; file is its name for problems,
+// which Decode returns. Anchors and aliases are understood; tags and merge keys
+// are not. Documents of more than 1 MiB, with lines of more than 8 KiB, or that
+// nest or multiply beyond reason, are refused.
+func Read(file string, data []byte) *Document {
+	root, problems := parseTree(file, data)
+	return &Document{file, root, problems}
+}
+
+// Readable tells whether there is a mapping, at least in part.
+func (d *Document) Readable() bool { return d.root != nil && d.root.kind == mapping }
+
+// Expand replaces every single value (not the keys) of the document by what f
+// makes of it. path is like $.nodes[0].name. Where f fails the value is not
+// decoded, and the error is its problem.
+func (d *Document) Expand(f func(path, text string) (string, error)) {
+	if d.root != nil {
+		d.expand(d.root, "$", f, map[*value]bool{})
+	}
+}
+
+// expand visits each value once, though aliases share what is below them.
+func (d *Document) expand(v *value, path string, f func(path, text string) (string, error), done map[*value]bool) {
+	if done[v] {
+		return
+	}
+	done[v] = true
+	if v.kind == scalar {
+		text, err := f(path, v.text)
+		if err != nil {
+			v.kind = broken
+			d.problems = append(d.problems, Problem{File: d.file, Line: v.at.line, Column: v.at.column, Path: path, What: err.Error()})
+			return
+		}
+		v.text = text
+	}
+	for i, element := range v.items {
+		d.expand(element, item(path, i), f, done)
+	}
+	for _, member := range v.fields {
+		d.expand(member.value, child(path, member.key), f, done)
+	}
+}
+
+// Decode fills v, a pointer to a struct, and returns every problem of the
+// document so far; values without a problem are set in either case.
 //
 // Structs are mappings whose keys are the yaml tags; slices, arrays (of exactly
 // their length), pointers, maps with string keys, strings, integers, floats and
 // booleans are what they look like. A time.Duration is written "200ms", a type
 // that implements encoding.TextUnmarshaler as its text. A string takes any
-// single value as it is written, so that a sysctl may be 1 or "1". Anchors and
-// aliases are understood; tags and merge keys are not. Documents of more than
-// 1 MiB, or that nest or multiply beyond reason, are refused.
+// single value as it is written, so that a sysctl may be 1 or "1".
 //
 // v must not hold interfaces, channels or functions: Decode panics on them.
-func Decode(file string, data []byte, v any) error {
-	problems, _ := decode(file, data, v)
-	return problems.Err()
+func (d *Document) Decode(v any) Problems {
+	if d.root == nil {
+		return d.problems
+	}
+	return d.decode(d.root, "$", v).Join(nil)
 }
 
-// decode is Decode; readable tells whether anything of the document was read.
-func decode(file string, data []byte, v any) (problems Problems, readable bool) {
-	root, problems := parseTree(file, data)
-	if root == nil {
-		return problems, false
+// DecodeKey fills v, a pointer, from one key of the document's mapping; it does
+// nothing when there is no such key. Problems are left to Decode.
+func (d *Document) DecodeKey(key string, v any) {
+	if !d.Readable() {
+		return
 	}
-	d := &decoder{builder{file: file, problems: problems}}
-	d.into(root, "$", reflect.ValueOf(v).Elem())
-	return d.problems.Join(nil), root.kind == mapping
+	for _, f := range d.root.fields {
+		if f.key == key {
+			d.decode(f.value, child("$", key), v)
+		}
+	}
+}
+
+func (d *Document) decode(from *value, path string, v any) Problems {
+	decoder := &decoder{builder{file: d.file, problems: slices.Clone(d.problems)}}
+	decoder.into(from, path, reflect.ValueOf(v).Elem())
+	return decoder.problems
+}
+
+// Check validates a Spec that was decoded from prefix, such as "$.topology", and
+// returns the problems with their places. unread is what Decode returned: where
+// some of the Spec could not be read, nothing is called missing.
+func (d *Document) Check(s Spec, prefix string, unread Problems) Problems {
+	var within Problems
+	for _, p := range unread {
+		if path, ok := strings.CutPrefix(p.Path, prefix); ok {
+			within = append(within, Problem{Path: "$" + path})
+		}
+	}
+	return d.Locate(s.validate(within), prefix)
+}
+
+// Locate gives problems that have only a path their place in the document.
+// prefix is where the checked value sits in it: "$" for the whole document,
+// "$.topology" for a topology within a scenario; the paths are prefixed
+// likewise. A path that the document does not have (a missing key, a default)
+// gets the place of the nearest value around it.
+func (d *Document) Locate(p Problems, prefix string) Problems {
+	places := map[string]place{}
+	if d.root != nil {
+		d.root.index("$", places)
+	}
+	located := slices.Clone(p)
+	for i := range located {
+		problem := &located[i]
+		problem.File = d.file
+		problem.Path = prefix + strings.TrimPrefix(problem.Path, "$")
+		for path := problem.Path; path != ""; path = parent(path) {
+			if at, ok := places[path]; ok {
+				problem.Line, problem.Column = at.line, at.column
+				break
+			}
+		}
+	}
+	return located.Join(nil)
 }
 
 // decoder fills Go values from a tree and collects problems.
@@ -95,7 +196,7 @@ func (d *decoder) into(v *value, path string, target reflect.Value) {
 		}
 		d.elements(v, path, target)
 	default:
-		panic("topology.Decode: unsupported type " + target.Type().String())
+		panic("topology.Document: unsupported type " + target.Type().String())
 	}
 }
 

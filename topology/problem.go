@@ -92,32 +92,6 @@ func (p Problems) Join(later Problems) Problems {
 	})
 }
 
-// Locate gives problems that have only a path their place in a document. prefix
-// is where the checked value sits in it: "$" for the whole document,
-// "$.topology" for a topology within a scenario; the paths are prefixed
-// likewise. A path that the document does not have (a missing key, a default)
-// gets the place of the nearest value around it. When the document cannot be
-// read the problems get the file's name only.
-func (p Problems) Locate(file string, data []byte, prefix string) Problems {
-	places := map[string]place{}
-	if root, _ := parseTree(file, data); root != nil {
-		root.index("$", places)
-	}
-	located := slices.Clone(p)
-	for i := range located {
-		problem := &located[i]
-		problem.File = file
-		problem.Path = prefix + strings.TrimPrefix(problem.Path, "$")
-		for path := problem.Path; path != ""; path = parent(path) {
-			if at, ok := places[path]; ok {
-				problem.Line, problem.Column = at.line, at.column
-				break
-			}
-		}
-	}
-	return located.Join(nil)
-}
-
 // within tells whether path, or a value around it, is among the paths.
 func within(path string, paths map[string]bool) bool {
 	if len(paths) == 0 {
@@ -163,11 +137,12 @@ func quote(text string) string {
 // "" when none is close.
 func Nearest(word string, known ...string) string {
 	// Beyond this it is not a misspelling, and not worth the comparisons.
-	const longest, most = 64, 128
+	const longest, most = 64, 256
 	if len(word) > longest || len(known) > most {
 		return ""
 	}
-	best, distance := "", max(1, len(word)/3)+1
+	// Words that share no letter are not alike, however short.
+	best, distance := "", min(max(1, len(word)/3)+1, len(word))
 	for _, candidate := range known {
 		if d := editDistance(strings.ToLower(word), strings.ToLower(candidate)); d < distance {
 			best, distance = candidate, d

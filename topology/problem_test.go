@@ -32,13 +32,13 @@ topology:
 		{"$", "$.topology", 3, 3},
 	}
 	for _, test := range tests {
-		got := Problems{{Path: test.path, What: "wrong"}}.Locate("x.yaml", []byte(document), "$.topology")
+		got := Read("x.yaml", []byte(document)).Locate(Problems{{Path: test.path, What: "wrong"}}, "$.topology")
 		want := Problems{{File: "x.yaml", Line: test.line, Column: test.column, Path: test.wantPath, What: "wrong"}}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("Locate(%s) = %+v, want %+v", test.path, got, want)
 		}
 	}
-	got := Problems{{Path: "$.name", What: "wrong"}}.Locate("x.yaml", []byte("a: ["), "$")
+	got := Read("x.yaml", []byte("a: [")).Locate(Problems{{Path: "$.name", What: "wrong"}}, "$")
 	if got[0].Line != 0 || got[0].Error() != "x.yaml: wrong" {
 		t.Errorf("Locate in an unreadable document = %+v", got)
 	}
@@ -114,7 +114,7 @@ func TestDecode(t *testing.T) {
 		Skipped string `yaml:"-"`
 	}
 	var got document
-	err := Decode("x.yaml", []byte(`
+	problems := Read("x.yaml", []byte(`
 share: 0.5
 on: true
 every: 1h30m
@@ -127,9 +127,9 @@ by-name:
   c: *a
 pair: [1, 2]
 plain: 0x10
-`), &got)
-	if err != nil {
-		t.Fatal(err)
+`)).Decode(&got)
+	if problems != nil {
+		t.Fatal(problems)
 	}
 	one := inner{netip.MustParseAddrPort("10.0.0.2:443"), new(int64(-3))}
 	want := document{0.5, true, 90 * time.Minute, "two\nlines\n", 255, map[string]inner{"a b": one, "c": one}, [2]int{1, 2}, "0x10", ""}
@@ -137,8 +137,7 @@ plain: 0x10
 		t.Errorf("Decode = %+v, want %+v", got, want)
 	}
 
-	err = Decode("x.yaml", []byte("share: half\nskipped: x\nby-name: {c: {address: 10.0.0.2, count: 9223372036854775808}}\nsmall: 256\n"), &got)
-	problems, _ := errors.AsType[Problems](err)
+	problems = Read("x.yaml", []byte("share: half\nskipped: x\nby-name: {c: {address: 10.0.0.2, count: 9223372036854775808}}\nsmall: 256\n")).Decode(&got)
 	var paths []string
 	for _, p := range problems {
 		paths = append(paths, p.Path)
@@ -148,8 +147,49 @@ plain: 0x10
 	}
 
 	big := append([]byte("text: x\n#"), make([]byte, 1<<20)...)
-	if err := Decode("x.yaml", big, &got); err == nil || !strings.Contains(err.Error(), "1048585 bytes") {
-		t.Errorf("Decode of more than 1 MiB = %v", err)
+	if problems := Read("x.yaml", big).Decode(&got); len(problems) != 1 || !strings.Contains(problems.Error(), "1048585 bytes") {
+		t.Errorf("Decode of more than 1 MiB = %v", problems)
+	}
+}
+
+// Expand changes single values and nothing else, once each, and what it cannot
+// change is a problem at its place and is not decoded.
+func TestExpand(t *testing.T) {
+	type document struct {
+		Numbers map[string]int    `yaml:"numbers"`
+		Texts   []string          `yaml:"texts"`
+		Again   []string          `yaml:"again"`
+		Keys    map[string]string `yaml:"keys"`
+	}
+	d := Read("x.yaml", []byte(`numbers: {a: $1, b: $x} # $2
+texts: &t [$3, "$4"]
+again: *t
+keys: {$5: $6}
+`))
+	var numbers map[string]string
+	d.DecodeKey("numbers", &numbers)
+	if want := map[string]string{"a": "$1", "b": "$x"}; !reflect.DeepEqual(numbers, want) {
+		t.Errorf("DecodeKey = %v, want %v", numbers, want)
+	}
+	var paths []string
+	d.Expand(func(path, text string) (string, error) {
+		paths = append(paths, path)
+		if text == "$x" {
+			return "", errors.New("what is x")
+		}
+		return strings.ReplaceAll(text, "$", "1"), nil
+	})
+	if want := []string{"$.numbers.a", "$.numbers.b", "$.texts[0]", "$.texts[1]", "$.keys['$5']"}; !reflect.DeepEqual(paths, want) {
+		t.Errorf("Expand visits %v, want %v", paths, want)
+	}
+	var got document
+	problems := d.Decode(&got)
+	if want := "x.yaml:1:21: what is x"; problems.Error() != want {
+		t.Errorf("problems %q, want %q", problems, want)
+	}
+	want := document{map[string]int{"a": 11, "b": 0}, []string{"13", "14"}, []string{"13", "14"}, map[string]string{"$5": "16"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("decoded %+v, want %+v", got, want)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // Validate checks s as a whole: names, ranges, and whether the parts fit
 // together, such as a real server that does not hold the VIP. Defaults count as
 // written. It returns nil or Problems, all of them, with paths but without
-// positions; Problems.Locate adds those for a document.
+// positions; Document.Check adds those.
 func (s Spec) Validate() error { return s.validate(nil).Err() }
 
 // validate checks s, of which the decoder could not read what unread says. Then

@@ -23,12 +23,10 @@ import (
 // there is an error.
 func Parse(file string, data []byte) (Spec, error) {
 	var spec Spec
-	problems, readable := decode(file, data, &spec)
-	if !readable {
-		return spec, problems
-	}
-	if later := spec.validate(problems); len(later) > 0 {
-		problems = problems.Join(later.Locate(file, data, "$"))
+	document := Read(file, data)
+	problems := document.Decode(&spec)
+	if document.Readable() {
+		problems = problems.Join(document.Check(spec, "$", problems))
 	}
 	return spec, problems.Err()
 }

@@ -91,3 +91,8 @@ const (
 	// Unclassified: the evidence fits no class; the reasons say what was seen.
 	Unclassified Class = "unclassified"
 )
+
+// Classes lists all classes.
+func Classes() []Class {
+	return []Class{Clean, PMTURetransmit, PMTUStall, Rescued, TinySegments, BlackHole, Fragmented, Unclassified}
+}

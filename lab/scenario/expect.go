@@ -3,17 +3,20 @@ package scenario
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/topology"
 )
 
 // check compares one Expect with the result: one record.Expectation for each
-// thing that it claims.
-func (e Expect) check(result record.Result) []record.Expectation {
+// thing that it claims. counters are the names that this kernel counts.
+func (e Expect) check(result record.Result, counters []string) []record.Expectation {
 	switch {
 	case e.Counter != "":
-		return []record.Expectation{e.checkCounter(result)}
+		return []record.Expectation{e.checkCounter(result, counters)}
 	case e.Request != "":
 		return e.checkRequest(result)
 	case e.Connection != "":
@@ -69,7 +72,7 @@ func (e Expect) checkRequest(result record.Result) []record.Expectation {
 	return out
 }
 
-func (e Expect) checkCounter(result record.Result) record.Expectation {
+func (e Expect) checkCounter(result record.Result, counters []string) record.Expectation {
 	name, deltas := fmt.Sprintf("%s of %s", e.Counter, e.Node), result.Counters
 	if e.Request != "" {
 		name += " during request " + e.Request
@@ -81,6 +84,16 @@ func (e Expect) checkCounter(result record.Result) record.Expectation {
 	}
 	if deltas[e.Node] == nil {
 		return missing(name, fmt.Sprint(*e.Equals))
+	}
+	// A name that nothing counts would be 0 for ever. Those of IcmpMsg appear
+	// with the first message of their type.
+	if !slices.Contains(counters, e.Counter) && !strings.HasPrefix(e.Counter, "IcmpMsg.") {
+		x := missing(name, fmt.Sprint(*e.Equals))
+		x.Actual = "no such counter in this kernel"
+		if near := topology.Nearest(e.Counter, among(counters, e.Counter)...); near != "" {
+			x.Actual += fmt.Sprintf(" (did you mean %s?)", near)
+		}
+		return x
 	}
 	actual := deltas[e.Node][e.Counter]
 	return record.Expectation{Name: name, Limit: fmt.Sprint(*e.Equals), Actual: fmt.Sprint(actual), OK: actual == *e.Equals}
@@ -121,6 +134,18 @@ func (e Expect) checkException(result record.Result) record.Expectation {
 	return record.Expectation{
 		Name: name, Limit: fmt.Sprintf("mtu %d", e.MTU), Actual: fmt.Sprintf("mtu %d", found.MTU), OK: found.MTU == e.MTU,
 	}
+}
+
+// among are the counters of the same protocol as name.
+func among(counters []string, name string) []string {
+	protocol, _, _ := strings.Cut(name, ".")
+	var out []string
+	for _, c := range counters {
+		if strings.HasPrefix(c, protocol+".") {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func find[T any](list []T, match func(T) bool) *T {

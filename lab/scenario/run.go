@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,6 +77,8 @@ type run struct {
 	servers  []*traffic.Server
 	conns    map[string]*conn
 	before   evidence.Counters
+	// counters are the names that this kernel counts.
+	counters []string
 }
 
 // conn is a connection of the scenario, alive.
@@ -368,6 +372,13 @@ func (r *run) gather() error {
 			errs = append(errs, fmt.Errorf("read the counters: %w", err))
 		} else {
 			r.result.Counters = evidence.Delta(r.before, after)
+			names := map[string]bool{}
+			for _, counters := range after {
+				for name := range counters {
+					names[name] = true
+				}
+			}
+			r.counters = slices.Sorted(maps.Keys(names))
 		}
 	}
 	seen, err := r.observer.Stop()
@@ -432,7 +443,7 @@ func (r *run) judge(err error) {
 	}
 	r.result.Verdict = record.Pass
 	for _, e := range r.scenario.Expect {
-		for _, checked := range e.check(r.result) {
+		for _, checked := range e.check(r.result, r.counters) {
 			r.result.Expectations = append(r.result.Expectations, checked)
 			if !checked.OK {
 				r.result.Verdict = record.Fail

@@ -7,7 +7,7 @@ package scenario
 import (
 	"fmt"
 	"net/netip"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/pmtulab/pmtulab/lab/record"
@@ -91,6 +91,17 @@ type Step struct {
 	Request *RequestStep `yaml:"request,omitempty"`
 }
 
+// actions counts the fields that are set.
+func (s Step) actions() int {
+	n := 0
+	for _, set := range []bool{s.Open != "", len(s.Quiet) > 0, s.Request != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
 // RequestStep is one request. Its size is Bytes, or Segments times the send MSS
 // that the wire socket has at the time.
 type RequestStep struct {
@@ -141,39 +152,41 @@ type Expect struct {
 func (s Scenario) With(mitigation string) (Scenario, error) {
 	var names []string
 	for _, m := range s.Mitigations {
-		if m.Name != mitigation {
-			names = append(names, m.Name)
-			continue
+		if m.Name == mitigation {
+			return m.apply(s), nil
 		}
-		nodes := append([]topology.Node(nil), s.Topology.Nodes...)
-		for _, r := range m.Routes {
-			for i := range nodes {
-				if nodes[i].Name == r.Node {
-					nodes[i].Routes = append(append([]topology.Route(nil), nodes[i].Routes...), r.Route)
-				}
+		names = append(names, m.Name)
+	}
+	return s, fmt.Errorf("scenario %s has no mitigation %q; %s", s.Name, mitigation, topology.Allowed(mitigation, names...))
+}
+
+// apply is s with m in place; s itself is not changed.
+func (m Mitigation) apply(s Scenario) Scenario {
+	s.Topology.Nodes = slices.Clone(s.Topology.Nodes)
+	for _, r := range m.Routes {
+		for i := range s.Topology.Nodes {
+			if n := &s.Topology.Nodes[i]; n.Name == r.Node {
+				n.Routes = append(slices.Clip(n.Routes), r.Route)
 			}
 		}
-		s.Topology.Nodes, s.Expect = nodes, m.Expect
-		return s, nil
 	}
-	return s, fmt.Errorf("scenario %s has no mitigation %q; it has: %s", s.Name, mitigation, strings.Join(names, ", "))
+	s.Expect = m.Expect
+	return s
 }
 
 // WithoutSidecars is s with every sidecar taken out of its topology, and the
 // expectations about upstream legs with them: the application's connection is
 // then the one on the wire.
 func (s Scenario) WithoutSidecars() Scenario {
-	nodes := append([]topology.Node(nil), s.Topology.Nodes...)
-	for i := range nodes {
-		nodes[i].Sidecar = nil
+	s.Topology.Nodes = slices.Clone(s.Topology.Nodes)
+	for i := range s.Topology.Nodes {
+		s.Topology.Nodes[i].Sidecar = nil
 	}
-	s.Topology.Nodes = nodes
-	expect := append([]Expect(nil), s.Expect...)
-	for i := range expect {
-		if expect[i].Leg == record.UpstreamLeg {
-			expect[i].Leg = record.AppLeg
+	s.Expect = slices.Clone(s.Expect)
+	for i := range s.Expect {
+		if s.Expect[i].Leg == record.UpstreamLeg {
+			s.Expect[i].Leg = record.AppLeg
 		}
 	}
-	s.Expect = expect
 	return s
 }
