@@ -18,15 +18,15 @@ import (
 
 func TestSysctlOrder(t *testing.T) {
 	general, byInterface := splitSysctls(baseline(), map[string]string{
-		"net/ipv4/ip_forward":            "1",
-		"net.ipv4.conf.eth0.rp_filter":   "2",
-		"net/ipv4/conf/eth0.7/rp_filter": "1",
-		"net.ipv4.conf.all.rp_filter":    "1",
-		"net.ipv4.neigh.eth1.gc_stale":   "5",
-		"net.ipv4.tcp_syn_retries":       "3",
+		"net/ipv4/ip_forward":               "1",
+		"net.ipv4.conf.eth0.rp_filter":      "2",
+		"net/ipv4/conf/eth0.7/rp_filter":    "1",
+		"net.ipv4.conf.all.rp_filter":       "1",
+		"net.ipv4.neigh.eth1.gc_stale_time": "5",
+		"net.ipv4.tcp_syn_retries":          "3",
 	})
 	at := func(key string) int {
-		i := slices.IndexFunc(general, func(s sysctl) bool { return s.key == key })
+		i := slices.IndexFunc(general, func(s sysctl) bool { return pathOf(s.key) == pathOf(key) })
 		if i < 0 {
 			t.Errorf("%s is missing", key)
 		}
@@ -53,10 +53,10 @@ func TestSysctlOrder(t *testing.T) {
 	}
 	seen := make(map[string]bool)
 	for _, s := range general {
-		if seen[s.key] {
+		if seen[pathOf(s.key)] {
 			t.Errorf("%s is written twice", s.key)
 		}
-		seen[s.key] = true
+		seen[pathOf(s.key)] = true
 		if strings.Contains(s.key, "eth") {
 			t.Errorf("%s is written before its interface exists", s.key)
 		}
@@ -73,9 +73,6 @@ func TestSysctlStaysInNamespace(t *testing.T) {
 		if err := writeSysctl(key, "x"); err == nil || errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("key %q was not refused: %v", key, err)
 		}
-	}
-	if err := checkKey("net.ipv4.ip_forward"); err != nil {
-		t.Error(err)
 	}
 }
 

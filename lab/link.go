@@ -143,7 +143,7 @@ func (n *network) makeTunnel(t topology.Tunnel) error {
 		n.links[t.Name] = fallback.Attrs().Index
 		msg.Index = int32(fallback.Attrs().Index)
 		_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-		return err
+		return err //nolint:wrapcheck // the caller names the tunnel
 	}
 
 	req.Flags |= unix.NLM_F_CREATE | unix.NLM_F_EXCL
@@ -169,7 +169,7 @@ func create(req *nl.NetlinkRequest, kind string) error {
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return missingKind(kind, err)
 	}
-	return err
+	return err //nolint:wrapcheck // the caller names the link
 }
 
 // addAddresses adds addresses to an interface.

@@ -52,7 +52,7 @@ func newNamespace(home int) (*namespace, error) {
 	ns := &namespace{fd: -1, home: home}
 	err := onThread(home, func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
+			return err //nolint:wrapcheck // wrapped below
 		}
 		ns.fd, err = openCurrent()
 		return err

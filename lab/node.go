@@ -67,7 +67,7 @@ func (n *Node) Listen(ctx context.Context, lc *net.ListenConfig, network, addres
 	var l net.Listener
 	err := n.do(func() (err error) {
 		l, err = c.Listen(ctx, network, address)
-		return err
+		return err //nolint:wrapcheck // wrapped below
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s of node %s: %w", address, n.name, err)
@@ -89,7 +89,7 @@ func (n *Node) Dial(ctx context.Context, d *net.Dialer, network, address string)
 	var conn net.Conn
 	err := n.do(func() (err error) {
 		conn, err = dialer.DialContext(ctx, network, address)
-		return err
+		return err //nolint:wrapcheck // wrapped below
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s from node %s: %w", address, n.name, err)
@@ -101,7 +101,7 @@ func (n *Node) Dial(ctx context.Context, d *net.Dialer, network, address string)
 func literal(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil || host == "" {
-		return err
+		return err //nolint:wrapcheck // the callers name the address
 	}
 	if _, err := netip.ParseAddr(host); err != nil {
 		return fmt.Errorf("host must be an IP address: %w", err)
@@ -126,7 +126,7 @@ func (n *Node) ReadFile(path string) ([]byte, error) {
 	var data []byte
 	err := n.do(func() (err error) {
 		data, err = os.ReadFile(path)
-		return err
+		return err //nolint:wrapcheck // wrapped below
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %s in node %s: %w", path, n.name, err)

@@ -68,7 +68,7 @@ func TestDo(t *testing.T) {
 	})
 	t.Run("error", func(t *testing.T) {
 		want := errors.New("mine")
-		if err := client.Do(func() error { return want }); err != want {
+		if err := client.Do(func() error { return want }); !errors.Is(err, want) {
 			t.Errorf("error is %v", err)
 		}
 	})

@@ -87,7 +87,7 @@ func (n *network) ethtoolValue(iface string, command, value uint32) (uint32, err
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(n.ethtool), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&ifreq)))
 	runtime.KeepAlive(&arg)
 	if errno != 0 {
-		return 0, errno
+		return 0, errno //nolint:wrapcheck // the caller names the feature
 	}
 	return arg.value, nil
 }

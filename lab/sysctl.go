@@ -6,6 +6,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pmtulab/pmtulab/topology"
 )
 
 // SysctlError is the error for a sysctl that could not be read or written.
@@ -113,77 +116,52 @@ func baseline() []sysctl {
 // writing: general ones before any interface exists, so that interfaces inherit
 // from conf.default, and those of one interface, by its name, once it is made.
 func splitSysctls(baseline []sysctl, spec map[string]string) (general []sysctl, byInterface map[string][]sysctl) {
-	byInterface = make(map[string][]sysctl)
-	merged := make(map[string]sysctl)
+	merged := make(map[string]sysctl) // by path: keys have several spellings
 	for _, s := range baseline {
-		merged[s.key] = s
+		merged[pathOf(s.key)] = s
 	}
 	for key, value := range spec {
-		key = dotted(key)
-		merged[key] = sysctl{key: key, value: value}
+		merged[pathOf(key)] = sysctl{key: key, value: value}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(merged), compareSysctls) {
-		if iface := interfaceOf(key); iface != "" {
-			byInterface[iface] = append(byInterface[iface], merged[key])
+	byInterface = make(map[string][]sysctl)
+	for _, path := range slices.SortedFunc(maps.Keys(merged), comparePaths) {
+		if iface := topology.SysctlInterface(path); iface != "" && iface != "all" && iface != "default" {
+			byInterface[iface] = append(byInterface[iface], merged[path])
 		} else {
-			general = append(general, merged[key])
+			general = append(general, merged[path])
 		}
 	}
 	return general, byInterface
 }
 
-// compareSysctls orders by rank, then by name.
-func compareSysctls(a, b string) int {
-	if r := rank(a) - rank(b); r != 0 {
-		return r
+// pathOf is the path of a key, or for a key that is none the key itself: writing
+// it will fail, and say why.
+func pathOf(key string) string {
+	path, err := topology.SysctlPath(key)
+	if err != nil {
+		return key
 	}
-	return strings.Compare(a, b)
+	return path
+}
+
+// comparePaths orders by rank, then by name.
+func comparePaths(a, b string) int {
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
 }
 
 // rank of a sysctl: switching forwarding resets others (inet_forward_change sets
 // accept_redirects), and some of all are copied to default.
-func rank(key string) int {
+func rank(path string) int {
 	switch {
-	case key == "net.ipv4.ip_forward":
+	case path == "net/ipv4/ip_forward":
 		return 0
-	case strings.HasSuffix(key, ".forwarding"):
+	case strings.HasSuffix(path, "/forwarding"):
 		return 1
-	case strings.Contains(key, ".conf.all."):
+	case strings.Contains(path, "/conf/all/"):
 		return 2
 	default:
 		return 3
 	}
-}
-
-// interfaceOf returns the interface that a sysctl is about, or "".
-func interfaceOf(key string) string {
-	parts := strings.Split(sysctlPath(key), "/")
-	// "", proc, sys, net, ipv4, conf|neigh, NAME, …
-	if len(parts) < 8 || parts[3] != "net" || (parts[5] != "conf" && parts[5] != "neigh") {
-		return ""
-	}
-	if name := parts[6]; name != "all" && name != "default" {
-		return name
-	}
-	return ""
-}
-
-// dotted returns a key in its canonical form: with dots, or, when a part itself
-// holds a dot (net/ipv4/conf/eth0.7/forwarding), with slashes.
-func dotted(key string) string {
-	if strings.Contains(key, "/") && !strings.Contains(key, ".") {
-		return strings.ReplaceAll(key, "/", ".")
-	}
-	return key
-}
-
-// sysctlPath is the file of a key, as sysctl(8) reads keys: when a slash comes
-// first, slashes separate and dots belong to names.
-func sysctlPath(key string) string {
-	if !strings.Contains(key, "/") {
-		key = strings.ReplaceAll(key, ".", "/")
-	}
-	return "/proc/sys/" + key
 }
 
 // writeSysctls writes values of a node; it runs inside it.
@@ -198,35 +176,28 @@ func writeSysctls(node string, list []sysctl) error {
 	return errors.Join(errs...)
 }
 
-// writeSysctl writes one value.
+// writeSysctl writes one value. The errors of this and of readSysctl become a
+// SysctlError, which names the key.
 func writeSysctl(key, value string) error {
-	if err := checkKey(key); err != nil {
-		return err
+	path, err := topology.SysctlPath(key)
+	if err != nil {
+		return err //nolint:wrapcheck // see above
 	}
 	// Plain system calls: package os would offer each file to epoll, and a
 	// node has dozens of them.
-	fd, err := unix.Open(sysctlPath(key), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open("/proc/sys/"+path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return err //nolint:wrapcheck // see above
 	}
 	_, err = unix.Write(fd, []byte(value))
 	return errors.Join(err, unix.Close(fd))
 }
 
 func readSysctl(key string) (string, error) {
-	if err := checkKey(key); err != nil {
-		return "", err
+	path, err := topology.SysctlPath(key)
+	if err != nil {
+		return "", err //nolint:wrapcheck // see above
 	}
-	b, err := os.ReadFile(sysctlPath(key))
+	b, err := os.ReadFile("/proc/sys/" + path)
 	return strings.TrimSpace(string(b)), err
-}
-
-// checkKey refuses keys that lead out of the namespace: the sysctls of other
-// trees belong to the whole machine.
-func checkKey(key string) error {
-	path := sysctlPath(key)
-	if !strings.HasPrefix(path, "/proc/sys/net/") || strings.Contains(path, "/../") {
-		return fmt.Errorf("%q is not a sysctl of a network namespace (net.*)", key)
-	}
-	return nil
 }

@@ -73,7 +73,7 @@ func (v *validator) checkSysctls(n *Node, path string) {
 			v.wrong(at, fmt.Sprintf("sysctl %s of %s is written twice", key, n.Name), "the other is "+first)
 		}
 		seen[file] = key
-		if device := sysctlInterface(file); device != "" && !slices.Contains(known, device) {
+		if device := SysctlInterface(file); device != "" && !slices.Contains(known, device) {
 			v.missing(at, fmt.Sprintf("sysctl %s: node %s has no interface %s", key, n.Name, quote(device)), Allowed(device, known...))
 		}
 		if text := n.Sysctls[key]; text == "" || strings.ContainsAny(text, "\n\x00") || len(text) > 1024 {

@@ -93,7 +93,7 @@ func (d *Document) DecodeKey(key string, v any) {
 	}
 	for _, f := range d.root.fields {
 		if f.key == key {
-			d.decode(f.value, child("$", key), v)
+			_ = d.decode(f.value, child("$", key), v)
 		}
 	}
 }

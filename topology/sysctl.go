@@ -33,9 +33,9 @@ func SysctlPath(key string) (string, error) {
 	return path, nil
 }
 
-// sysctlInterface is the interface that a sysctl of this path is about, "" when
-// it is about none.
-func sysctlInterface(path string) string {
+// SysctlInterface is the interface that a sysctl of this path is about, all and
+// default included, or "" when it is about none.
+func SysctlInterface(path string) string {
 	parts := strings.Split(path, "/")
 	if len(parts) == 5 && (parts[2] == "conf" || parts[2] == "neigh") {
 		return parts[3]

@@ -128,7 +128,7 @@ func (f *counterFiles) text(fd int) ([]byte, error) {
 	for {
 		n, err := unix.Pread(fd, f.buffer, 0)
 		switch {
-		case err == unix.EINTR:
+		case errors.Is(err, unix.EINTR):
 		case err != nil:
 			return nil, err //nolint:wrapcheck // read names the file
 		case n < len(f.buffer):

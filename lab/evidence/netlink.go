@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -58,7 +59,7 @@ func (s *netlinkSocket) ask(request []byte, each func(syscall.NetlinkMessage) er
 	}
 	for {
 		n, _, err := unix.Recvfrom(s.fd, s.buffer, 0)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

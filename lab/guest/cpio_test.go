@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -70,7 +71,7 @@ func TestArchive(t *testing.T) {
 			t.Errorf("entry %s %o %q, want %s %o %q", h.Name, h.Mode, content, want.name, want.mode, want.content)
 		}
 	}
-	if _, err := r.Next(); err != io.EOF {
+	if _, err := r.Next(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last entry: %v, want EOF", err)
 	}
 }

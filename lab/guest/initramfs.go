@@ -332,7 +332,7 @@ func (p *packer) file(f File) error {
 		}
 		rel, err := filepath.Rel(f.Source, host)
 		if err != nil {
-			return err
+			return err //nolint:wrapcheck // wrapped below
 		}
 		guest := filepath.Join(f.Path, rel)
 		switch {
@@ -342,7 +342,7 @@ func (p *packer) file(f File) error {
 		case d.Type()&fs.ModeSymlink != 0 && rel != ".":
 			target, err := os.Readlink(host)
 			if err != nil {
-				return err
+				return err //nolint:wrapcheck // wrapped below
 			}
 			if !p.a.has(p.path(guest)) {
 				p.a.symlink(p.path(guest), target)

@@ -97,7 +97,7 @@ func fitDir(dir string, needMiB int) error {
 	if err != nil {
 		return fmt.Errorf("does not allow exec: %w", err)
 	}
-	return unix.Munmap(page)
+	return unix.Munmap(page) //nolint:wrapcheck // cannot fail for a page that was mapped
 }
 
 // privateDirName is a name that no other guest has, whatever the process

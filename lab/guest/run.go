@@ -210,7 +210,7 @@ func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan st
 	for marks != nil || gone != nil {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return context.Cause(ctx) //nolint:wrapcheck // the caller's own
 		case <-deadline.C:
 			return expired
 		case <-gone:

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +29,7 @@ import (
 	"github.com/pmtulab/pmtulab/lab/guest"
 	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/role"
+	"github.com/pmtulab/pmtulab/lab/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -46,8 +48,7 @@ const outputBytes = 10<<20 + 7
 func job(name string, args []string) int {
 	switch name {
 	case "exit":
-		var code int
-		fmt.Sscan(args[0], &code)
+		code, _ := strconv.Atoi(args[0])
 		fmt.Println("standard output")
 		fmt.Fprintln(os.Stderr, "standard error")
 		return code
@@ -69,12 +70,12 @@ func job(name string, args []string) int {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		time.Sleep(time.Second) // a panic takes effect at once
+		_ = wait.For(context.Background(), time.Second) // a panic takes effect at once
 	case "kill-init":
-		syscall.Kill(1, syscall.SIGQUIT)
-		time.Sleep(time.Second)
+		_ = syscall.Kill(1, syscall.SIGQUIT)
+		_ = wait.For(context.Background(), time.Second)
 	case "power-off":
-		syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+		_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF)
 	case "panic":
 		panic("a Go panic of the job")
 	case "orphan":

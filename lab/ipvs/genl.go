@@ -83,7 +83,7 @@ func execute(socket *nl.SocketHandle, family uint16, msg *nl.Genlmsg, flags int,
 	}
 	answers, err := req.Execute(unix.NETLINK_GENERIC, 0)
 	if err != nil {
-		return nil, err
+		return nil, err //nolint:wrapcheck // each command names itself
 	}
 	for i, a := range answers {
 		if len(a) < nl.SizeofGenlmsg {

@@ -63,7 +63,7 @@ func Open(in Namespace) (*Handle, error) {
 		return nil
 	})
 	if err != nil {
-		h.Close()
+		_ = h.Close() // the first error counts
 		return nil, fmt.Errorf("open IP Virtual Server: %w", err)
 	}
 	return h, nil
@@ -80,7 +80,7 @@ func (h *Handle) Close() error {
 	}
 	err := h.totals.Close()
 	h.totals = nil
-	return err
+	return err //nolint:wrapcheck // names the file
 }
 
 // Add adds a service with its destinations. When a destination is refused the

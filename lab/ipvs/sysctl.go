@@ -19,7 +19,7 @@ func (h *Handle) Sysctl(name string) (string, error) {
 	err := h.in(func() error {
 		b, err := os.ReadFile(filepath.Join(sysctls, filepath.Base(name)))
 		value = strings.TrimSpace(string(b))
-		return err
+		return err //nolint:wrapcheck // wrapped below
 	})
 	if err != nil {
 		return "", fmt.Errorf("read sysctl net.ipv4.vs.%s: %w", name, err)
@@ -34,7 +34,7 @@ func (h *Handle) SetSysctl(name, value string) error {
 	err := h.in(func() error {
 		f, err := os.OpenFile(filepath.Join(sysctls, filepath.Base(name)), os.O_WRONLY, 0)
 		if err != nil {
-			return err
+			return err //nolint:wrapcheck // wrapped below
 		}
 		_, err = f.WriteString(value)
 		if e := f.Close(); err == nil {

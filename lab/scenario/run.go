@@ -282,7 +282,7 @@ func (r *run) quiet(ctx context.Context, name string) error {
 		return nil
 	})
 	if err != nil {
-		return err //nolint:wrapcheck // wait.Until names what was waited for
+		return err
 	}
 	c.quiet = &last
 	r.observer.Mark(fmt.Sprintf("connection %s is quiet: nothing in flight, %d segments sent so far", name, last.SegsOut))

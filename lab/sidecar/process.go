@@ -164,7 +164,7 @@ func spawn(cfg Config, ns Namespace) (_ *Process, err error) {
 	var opened []*os.File
 	defer func() {
 		for _, f := range opened {
-			f.Close()
+			_ = f.Close() // the other process has its own
 		}
 	}()
 	pipe := func() (r, w *os.File, err error) {
@@ -172,7 +172,7 @@ func spawn(cfg Config, ns Namespace) (_ *Process, err error) {
 		if err == nil {
 			opened = append(opened, r, w)
 		}
-		return r, w, err
+		return r, w, err //nolint:wrapcheck // names the system call
 	}
 	lifelineR, lifelineW, err := pipe()
 	if err != nil {
@@ -223,7 +223,7 @@ func spawn(cfg Config, ns Namespace) (_ *Process, err error) {
 // the process.
 func (p *Process) follow(messages *os.File) {
 	defer close(p.ended)
-	defer messages.Close()
+	defer func() { _ = messages.Close() }() // read only
 	var readErr error
 	for dec := json.NewDecoder(messages); ; {
 		var m message

@@ -68,7 +68,7 @@ func (p *proxy) serve(ctx context.Context) error {
 	// Open connections end with hard, not with ctx.
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	stop := context.AfterFunc(ctx, func() { p.listener.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = p.listener.Close() })
 	defer stop()
 
 	var sessions sync.WaitGroup
@@ -104,7 +104,7 @@ func (p *proxy) accept(ctx context.Context, start func(uint64, *net.TCPConn)) er
 				return nil
 			}
 		default:
-			p.listener.Close()
+			_ = p.listener.Close() // it has failed already
 			return fmt.Errorf("accept on %s: %w", p.listener.Addr(), err)
 		}
 	}

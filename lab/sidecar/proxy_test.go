@@ -84,7 +84,10 @@ func newRig(t testing.TB, cfg Config, adjust func(*proxy)) *rig {
 	t.Cleanup(func() {
 		stop()
 		select {
-		case <-r.served:
+		case err := <-r.served:
+			if err != nil {
+				t.Error(err)
+			}
 		case <-time.After(patience):
 			t.Error("the proxy did not end")
 		}

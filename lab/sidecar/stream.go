@@ -49,7 +49,7 @@ type side struct {
 
 func newSide(conn *net.TCPConn, reset ResponseFlags) (side, error) {
 	raw, err := conn.SyscallConn()
-	return side{conn: conn, raw: raw, reset: reset}, err
+	return side{conn: conn, raw: raw, reset: reset}, err //nolint:wrapcheck // fails for a closed connection only
 }
 
 // stream carries the bytes of one direction. One goroutine uses it.
@@ -91,7 +91,7 @@ func (s *stream) run() error {
 	for {
 		if err := s.from.raw.Read(s.gather); err != nil {
 			s.release()
-			return err
+			return err //nolint:wrapcheck // net.ErrClosed, as documented
 		}
 		readErr := s.err
 		s.err = nil
@@ -99,7 +99,7 @@ func (s *stream) run() error {
 			err := s.to.raw.Write(s.deliver)
 			s.release()
 			if err != nil {
-				return err
+				return err //nolint:wrapcheck // net.ErrClosed, as documented
 			}
 			if s.err != nil {
 				return &resetBy{s.to.reset, os.NewSyscallError("writev", s.err)}
@@ -112,7 +112,7 @@ func (s *stream) run() error {
 			if err := s.to.conn.CloseWrite(); errors.Is(err, unix.ENOTCONN) {
 				return &resetBy{s.to.reset, err}
 			} else if err != nil {
-				return err
+				return err //nolint:wrapcheck // net.ErrClosed, as documented
 			}
 			return nil
 		}
@@ -135,8 +135,8 @@ func (s *stream) gather(fd uintptr) bool {
 		}
 		s.pool.put(buf)
 		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
 			return len(s.held) > 0
 		case err != nil:
 			s.err = err
@@ -155,8 +155,8 @@ func (s *stream) deliver(fd uintptr) bool {
 	for len(s.pending) > 0 {
 		n, err := s.writev(int(fd), s.pending)
 		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
 			if !s.waiting {
 				s.waiting = true
 				s.counters.inc(s.paused)
@@ -214,7 +214,7 @@ func (s *stream) watch() error {
 		return err != nil || e != 0
 	})
 	if err != nil {
-		return err
+		return err //nolint:wrapcheck // net.ErrClosed, as documented
 	}
 	return &resetBy{s.from.reset, os.NewSyscallError("reset after FIN", unix.Errno(pending))}
 }
