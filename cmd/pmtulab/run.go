@@ -169,7 +169,7 @@ func (f runFlags) args(file string) []string {
 func choose(on string, s scenario.Scenario) (place, reason string, err error) {
 	switch on {
 	case "host", "uml":
-		return on, "--on " + on, nil
+		return on, "--on " + on + " says so", nil
 	case "auto":
 		missing := lab.Probe(s.Topology)
 		if missing == nil {

@@ -189,7 +189,7 @@ func (t *terminal) story(q record.Request) []string {
 		case e.Socket != nil && diagnosis.Stalled(e.Socket) && !sampled:
 			sampled = true
 			s := e.Socket
-			lines = append(lines, fmt.Sprintf("%s  socket: timer %s, expires in %.0f ms; unacked %d, notsent %d, mss %d, pmtu %d  %s",
+			lines = append(lines, fmt.Sprintf("%s  socket: %s timer, %.0f ms left; unacked %d, notsent %d, mss %d, pmtu %d  %s",
 				at(e.At), s.Timer, s.Expires, s.Unacked, s.NotSent, s.SendMSS, s.PMTU, t.faint(e.ID)))
 		case p == nil || p.Out && p.Inner != nil:
 			continue
