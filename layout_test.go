@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"lab/sidecar":   {"lab/role", "lab/wait"},
 	"lab/traffic":   {"lab/record"},
 	"lab":           {"topology", "lab/ipvs", "lab/sidecar", "lab/role", "lab/wait"},
-	"lab/evidence":  {"lab", "lab/record", "lab/wait"},
+	"lab/evidence":  {"lab", "lab/ipvs", "lab/record", "lab/wait"},
 	"lab/diagnosis": {"lab/record"},
 	"lab/guest":     {"lab/record", "lab/role", "lab/wait"},
 	"lab/report":    {"lab/record", "lab/diagnosis", "topology"},

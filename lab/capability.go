@@ -8,13 +8,13 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/pmtulab/pmtulab/lab/ipvs"
+	"github.com/pmtulab/pmtulab/lab/sidecar"
 	"github.com/pmtulab/pmtulab/topology"
 )
 
@@ -102,7 +102,7 @@ func missingIPVS(err error) error {
 // missingRedirect turns the answer of sidecar.Start into a MissingError where it
 // is one.
 func missingRedirect(err error) error {
-	if errors.Is(err, exec.ErrNotFound) {
+	if errors.Is(err, sidecar.ErrNoRedirect) {
 		return &MissingError{
 			Capability: "a way to redirect TCP (nftables NAT, or iptables-legacy)",
 			Remedy:     "install the Debian package iptables, or run on a kernel with nftables NAT for IPv4",

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pmtulab/pmtulab/lab/ipvs"
 )
 
 // Counters holds kernel counters by node and "Protocol.Name": "Ip.FragFails",
@@ -183,43 +185,15 @@ func parseLines(into map[string]int64, text []byte) error {
 	return nil
 }
 
-// parseIPVS adds up the rows of each CPU in ip_vs_stats_percpu, hexadecimal
-// since the file exists. They are exact at once; the totals beside them and
-// the statistics of a service follow an estimator that lags by up to 2 s.
+// parseIPVS reads ip_vs_stats_percpu.
 func parseIPVS(into map[string]int64, text []byte) error {
-	columns := [...]string{"Ipvs.Connections", "Ipvs.InPackets", "Ipvs.OutPackets", "Ipvs.InBytes", "Ipvs.OutBytes"}
-	total := [len(columns)]int64{}
-	number, rows := 0, 0
-	for line := range bytes.Lines(text) {
-		number++
-		fields := strings.Fields(string(line))
-		if len(fields) == 0 {
-			continue
-		}
-		if fields[0] == "~" { // the totals; behind them stand rates
-			break
-		}
-		if _, err := strconv.ParseUint(fields[0], 16, 32); err != nil {
-			continue // a header
-		}
-		if len(fields) != 1+len(columns) {
-			return fmt.Errorf("line %d: %d columns, want %d", number, len(fields), 1+len(columns))
-		}
-		rows++
-		for i := range columns {
-			value, err := strconv.ParseUint(fields[1+i], 16, 64)
-			if err != nil {
-				return fmt.Errorf("line %d: %s: %w", number, columns[i], err)
-			}
-			total[i] += int64(value)
-		}
+	t, err := ipvs.ParseTotals(text)
+	if err != nil {
+		return err //nolint:wrapcheck // read names the file
 	}
-	if rows == 0 {
-		return errors.New("no row of a CPU")
-	}
-	for i, name := range columns {
-		into[name] = total[i]
-	}
+	into["Ipvs.Connections"] = int64(t.Connections)
+	into["Ipvs.InPackets"], into["Ipvs.OutPackets"] = int64(t.InPackets), int64(t.OutPackets)
+	into["Ipvs.InBytes"], into["Ipvs.OutBytes"] = int64(t.InBytes), int64(t.OutBytes)
 	return nil
 }
 

@@ -73,7 +73,7 @@ func TestCounterErrors(t *testing.T) {
 		{"no number in a line", "a 1\nIp6InReceives ?\n", "line 2: Ip6.InReceives", parseLines},
 		{"no CPU", "  ~ 0 0 0 0 0\n", "no row", parseIPVS},
 		{"columns", "  0 0 0 0 0\n", "line 1: 5 columns", parseIPVS},
-		{"no hex", "  0 0 0 g 0 0\n", "line 1: Ipvs.OutPackets", parseIPVS},
+		{"no hex", "  0 0 0 g 0 0\n", "line 1: column 4", parseIPVS},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.parse(map[string]int64{}, []byte(c.text))

@@ -6,7 +6,6 @@ package guest
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -23,8 +22,7 @@ const umlModules = "/usr/lib/uml/modules"
 func FindUML() (Kernel, error) {
 	image, err := exec.LookPath("linux.uml")
 	if err != nil {
-		image = "/usr/bin/linux.uml"
-		if _, err := os.Stat(image); err != nil {
+		if image, err = exec.LookPath("/usr/bin/linux.uml"); err != nil {
 			return Kernel{}, fmt.Errorf("find linux.uml on PATH and in /usr/bin: %w", ErrNoUML)
 		}
 	}

@@ -15,14 +15,14 @@ import (
 var percpu []byte
 
 func TestTotals(t *testing.T) {
-	got, err := parseTotals(percpu)
+	got, err := ParseTotals(percpu)
 	// The line of sums ("~") still shows nothing: it lags.
 	want := Totals{Connections: 0x1 + 0x10, InPackets: 0x6 + 0x20, InBytes: 0x146 + 0x30}
 	if err != nil || got != want {
 		t.Errorf("totals: %+v, %v; want %+v", got, err, want)
 	}
 	for _, bad := range []string{"", "CPU Conns\n", "  ~ 1 2 3 4 5\n", "  0 1 2 3 4 xyz\n"} {
-		if got, err := parseTotals([]byte(bad)); err == nil {
+		if got, err := ParseTotals([]byte(bad)); err == nil {
 			t.Errorf("totals of %q: %+v", bad, got)
 		}
 	}
@@ -91,5 +91,5 @@ func FuzzAnswers(f *testing.F) {
 
 func FuzzTotals(f *testing.F) {
 	f.Add(percpu)
-	f.Fuzz(func(t *testing.T, data []byte) { _, _ = parseTotals(data) })
+	f.Fuzz(func(t *testing.T, data []byte) { _, _ = ParseTotals(data) })
 }

@@ -3,6 +3,7 @@
 package ipvs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,38 +33,45 @@ func (h *Handle) Totals() (Totals, error) {
 	if err != nil {
 		return Totals{}, fmt.Errorf("read totals of IP Virtual Server: %w", err)
 	}
-	t, err := parseTotals(data)
+	t, err := ParseTotals(data)
 	if err != nil {
 		return Totals{}, fmt.Errorf("read totals of IP Virtual Server: %w", err)
 	}
 	return t, nil
 }
 
-// parseTotals adds up the lines of ip_vs_stats_percpu that begin with the number
-// of a processor: hexadecimal connections, incoming and outgoing packets,
+// ParseTotals adds up the rows of ip_vs_stats_percpu, one for each processor,
+// all hexadecimal: its number, connections, incoming and outgoing packets,
 // incoming and outgoing bytes.
-func parseTotals(data []byte) (Totals, error) {
+func ParseTotals(text []byte) (Totals, error) {
 	var sum [5]uint64
-	processors := 0
-	for line := range strings.Lines(string(data)) {
+	number, rows := 0, 0
+	for line := range strings.Lines(string(text)) {
+		number++
 		fields := strings.Fields(line)
-		if len(fields) != 1+len(sum) {
-			continue // headings, and the rates, which have other columns
+		if len(fields) == 0 {
+			continue
+		}
+		if fields[0] == "~" { // the sums; behind them stand rates
+			break
 		}
 		if _, err := strconv.ParseUint(fields[0], 16, 32); err != nil {
-			continue // "CPU", and "~", the line of sums
+			continue // headings
 		}
-		processors++
+		if len(fields) != 1+len(sum) {
+			return Totals{}, fmt.Errorf("line %d: %d columns, want %d", number, len(fields), 1+len(sum))
+		}
+		rows++
 		for i := range sum {
-			v, err := strconv.ParseUint(fields[i+1], 16, 64)
+			v, err := strconv.ParseUint(fields[1+i], 16, 64)
 			if err != nil {
-				return Totals{}, fmt.Errorf("field %d of %q: %w", i+2, line, err)
+				return Totals{}, fmt.Errorf("line %d: column %d: %w", number, i+2, err)
 			}
 			sum[i] += v
 		}
 	}
-	if processors == 0 {
-		return Totals{}, fmt.Errorf("no processor in ip_vs_stats_percpu (%d bytes)", len(data))
+	if rows == 0 {
+		return Totals{}, errors.New("no row of a processor")
 	}
 	return Totals{Connections: sum[0], InPackets: sum[1], OutPackets: sum[2], InBytes: sum[3], OutBytes: sum[4]}, nil
 }

@@ -53,8 +53,8 @@ func findRestore() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("%s: %w on PATH, in /usr/sbin and /sbin (install the Debian package iptables)",
-		iptablesRestore, exec.ErrNotFound)
+	return "", fmt.Errorf("%w: %s: %w on PATH, in /usr/sbin and /sbin (install the Debian package iptables)",
+		ErrNoRedirect, iptablesRestore, exec.ErrNotFound)
 }
 
 // restore runs iptables-legacy-restore in ns once, over ruleset. Rules that
@@ -76,6 +76,9 @@ func restore(ctx context.Context, ns Namespace, ruleset string) error {
 		text := strings.TrimSpace(out.String())
 		if strings.HasSuffix(text, "line 2 failed") && strings.Contains(ruleset, "\n-N ") {
 			return fmt.Errorf("chain %s: %w", iptablesChain, ErrRedirectExists)
+		}
+		if strings.Contains(text, "can't initialize iptables table") {
+			return fmt.Errorf("%w: %s: the kernel has no ip_tables NAT: %s", ErrNoRedirect, path, text)
 		}
 		if ctx.Err() != nil {
 			err = errors.Join(err, context.Cause(ctx))

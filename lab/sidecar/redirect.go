@@ -36,6 +36,10 @@ const (
 // ErrRedirectExists says that the namespace has a sidecar's redirect already.
 var ErrRedirectExists = errors.New("a sidecar's redirect is there already (one sidecar for each node)")
 
+// ErrNoRedirect says that this machine has no way to redirect TCP: neither
+// nftables NAT nor iptables-legacy.
+var ErrNoRedirect = errors.New("no way to redirect TCP")
+
 // redirect sends outbound TCP of a namespace to port. Exempt are, as in Istio's
 // chain ISTIO_OUTPUT: what leaves by lo, the proxy's own connections, known by
 // their user, and destinations in 127.0.0.0/8.
