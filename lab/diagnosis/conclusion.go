@@ -43,9 +43,9 @@ func Arithmetic(r record.Result) []string {
 		}
 	}
 	if s := stalledSocket(r); s != nil {
-		say("%d − %d − %d − %d = %d: the payload that fits after the exception%s",
-			s.PMTU, ipHeader, tcpHeader, tcpTimestamp, int(s.PMTU)-ipHeader-tcpHeader-tcpTimestamp,
-			follows(int(s.PMTU)-ipHeader-tcpHeader-tcpTimestamp, int(s.SendMSS)))
+		mss := int(s.PMTU) - ipHeader - tcpHeader
+		say("%d − %d − %d = %d, and %d − %d = %d: the same after the exception, so this much fits%s",
+			s.PMTU, ipHeader, tcpHeader, mss, mss, tcpTimestamp, mss-tcpTimestamp, follows(mss-tcpTimestamp, int(s.SendMSS)))
 	}
 	return lines
 }
