@@ -35,10 +35,10 @@ func parse(name string, settings map[string]string) scenario.Scenario {
 	return s
 }
 
-// with puts a mitigation in place.
-func with(s scenario.Scenario, mitigation string) scenario.Scenario {
+// with puts a mitigation in place, before any connection or while they are idle.
+func with(s scenario.Scenario, mitigation string, live bool) scenario.Scenario {
 	GinkgoHelper()
-	s, err := s.With(mitigation)
+	s, err := s.With(mitigation, live)
 	Expect(err).NotTo(HaveOccurred())
 	return s
 }

@@ -191,23 +191,6 @@ var _ = Describe("The field report", Ordered, Label("ipvs", "ipip", "sidecar"), 
 	})
 })
 
-var _ = Describe("The field report's mitigations", Label("ipvs", "ipip", "sidecar"), func() {
-	DescribeTable("leave both requests clean", func(ctx SpecContext, mitigation string) {
-		r := perform(ctx, with(parse("report", nil), mitigation))
-		Expect(r.Verdict).To(Equal(record.Pass), "%v", r.Reasons)
-		for _, name := range []string{"A", "B"} {
-			q := request(r, name)
-			Expect(q.Class).To(Equal(record.Clean), "%v", q.ClassReasons)
-		}
-		Expect(r.Stalls).To(BeEmpty())
-		Expect(r.Exceptions).To(BeEmpty())
-		Expect(counted(r.Counters)).To(Equal(map[string]map[string]int64{"client": {}, "lb": {}, "real": {}}))
-	},
-		Entry("route mtu 1480 on the client", "client-route-mtu"),
-		Entry("advmss 1440 on the real server", "server-advmss"),
-	)
-})
-
 var _ = Describe("The field report, varied", Label("ipvs", "ipip"), func() {
 	It("stalls the application's own socket when there is no sidecar", func(ctx SpecContext) {
 		r := perform(ctx, parse("report", nil).WithoutSidecars())

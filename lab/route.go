@@ -58,9 +58,14 @@ func metrics(r topology.Route) []metric {
 	return set
 }
 
-// addRoute adds a route.
+// addRoute adds a route that is not there yet.
 func (n *network) addRoute(r topology.Route) error {
-	req := n.request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	return n.putRoute(r, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+}
+
+// putRoute adds or replaces a route, as the flags say.
+func (n *network) putRoute(r topology.Route, flags int) error {
+	req := n.request(unix.RTM_NEWROUTE, unix.NLM_F_ACK|flags)
 	dst := r.To.Masked()
 	msg := &nl.RtMsg{RtMsg: unix.RtMsg{
 		Family:   unix.AF_INET,

@@ -27,6 +27,7 @@ import (
 type runFlags struct {
 	on, out, format, with, without string
 	set                            []string
+	live                           bool
 }
 
 func runCommand() *cobra.Command {
@@ -53,6 +54,7 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
 	flags.StringVar(&f.on, "on", "auto", "where to run: host, uml (User-Mode Linux) or auto")
 	flags.StringArrayVar(&f.set, "set", nil, "change a setting of the scenario, `KEY=VALUE`; may be repeated")
 	flags.StringVar(&f.with, "with", "", "put a `MITIGATION` of the scenario in place (see: pmtulab mitigations ls)")
+	flags.BoolVar(&f.live, "live", false, "with --with: change the network while connections are idle, not before they exist")
 	flags.StringVar(&f.without, "without", "", "leave a `PART` out of the network: sidecar")
 	flags.StringVar(&f.out, "out", "", "write result.json and junit.xml into the directory `DIR`")
 	flags.StringVar(&f.format, "format", "text", "what goes to stdout: text or json")
@@ -120,8 +122,11 @@ func (f runFlags) scenario(ref string) (s scenario.Scenario, data []byte, err er
 	if s, err = scenario.Parse(file, data, set); err != nil {
 		return s, nil, usage(err)
 	}
+	if f.live && f.with == "" {
+		return s, nil, usage(errors.New("--live: says when to make the change of --with, which is not given"))
+	}
 	if f.with != "" {
-		if s, err = s.With(f.with); err != nil {
+		if s, err = s.With(f.with, f.live); err != nil {
 			return s, nil, usage(err)
 		}
 	}
@@ -143,6 +148,9 @@ func (f runFlags) settings(s scenario.Scenario) map[string]string {
 	}
 	if f.with != "" {
 		out["with"] = f.with
+		if f.live {
+			out["with"] += ", live"
+		}
 	}
 	if f.without != "" {
 		out["without"] = f.without
@@ -157,7 +165,7 @@ func (f runFlags) args(file string) []string {
 		args = append(args, "--set", pair)
 	}
 	if f.with != "" {
-		args = append(args, "--with", f.with)
+		args = append(args, "--with", f.with, fmt.Sprintf("--live=%v", f.live))
 	}
 	if f.without != "" {
 		args = append(args, "--without", f.without)
@@ -221,7 +229,7 @@ func runInGuest(ctx context.Context, s scenario.Scenario, settings map[string]st
 		_ = encoder.Encode(u)
 	}
 	result := scenario.Run(ctx, s, scenario.Options{
-		Settings: settings,
+		Settings: settings, OwnMachine: true,
 		Runtime:  record.Runtime{On: "host", Accelerator: "none"},
 		Progress: func(line string) { send(update{Progress: line}) },
 		Checkpoint: func(r record.Result) {

@@ -77,7 +77,7 @@ func Conclude(r record.Result) []string {
 	for _, request := range r.Requests {
 		out = append(out, sentence(r, request))
 	}
-	if len(r.Stalls) > 0 && len(r.Exceptions) > 0 {
+	if len(r.Stalls) > 0 && len(r.Exceptions) > 0 && len(r.Mitigations) == 0 {
 		x := r.Exceptions[0]
 		out = append(out, fmt.Sprintf("Neither happens when segments fit %d bytes from the start: "+
 			"mtu %d on the client's route to %s, or advmss %d on the real server's route to the client.",
@@ -90,21 +90,26 @@ func sentence(r record.Result, q record.Request) string {
 	wire := q.Connection.Wire()
 	switch q.Class {
 	case record.PMTURetransmit:
-		size, mtu, from := fragNeeded(r, wire, false)
+		size, mtu, from := fragNeeded(r, q, false)
 		return fmt.Sprintf("Request %s was too long for the tunnel: its packet of %d bytes did not fit %d, so %s answered with an ICMP, "+
 			"the client learned mtu %d for %s and sent the data again at once; the request took %.1f ms.",
 			q.Name, size, mtu, from, mtu, wire.Remote.Addr(), q.Latency)
 	case record.PMTUStall:
-		size, mtu, _ := fragNeeded(r, wire, true)
-		stall := stallOf(r, q.Connection.Name)
+		size, mtu, _ := fragNeeded(r, q, true)
+		stall := stallOf(r, q.Name)
 		rest := ""
 		if len(stall.Waits) > 1 && stall.Waits[1].Kind == record.WaitDelayedAck {
 			rest = fmt.Sprintf(" and then %.0f ms for the server's delayed ACK", stall.Waits[1].Ms)
 		}
-		return fmt.Sprintf("Request %s paid for what another request had learned: its idle connection still made packets of %d bytes, "+
+		return fmt.Sprintf("Request %s paid for %s: its idle connection still made packets of %d bytes, "+
 			"its own kernel refused them for a route of %d, and since nothing was in flight no ACK could set it going, "+
 			"so the data waited %.0f ms for the probe0 timer%s.",
-			q.Name, size, mtu, stall.Duration, rest)
+			q.Name, origin(r, wire), size, mtu, stall.Duration, rest)
+	case record.TinySegments:
+		return fmt.Sprintf("Request %s left in segments too small for any device: a look-up had deleted the expired exception "+
+			"that its connection's route was bound to, and the dead route has the MTU of the device blackhole, 68.", q.Name)
+	case record.BlackHole:
+		return fmt.Sprintf("Request %s vanished: its packets were sent again and again, nobody acknowledged them, and the application gave up.", q.Name)
 	case record.Clean:
 		return fmt.Sprintf("Request %s was clean: every packet fitted its path, and it took %.1f ms.", q.Name, q.Latency)
 	default:
@@ -112,20 +117,36 @@ func sentence(r record.Result, q record.Request) string {
 	}
 }
 
-// fragNeeded finds the first ICMP for a leg: the size of the packet that it
-// quotes, the mtu that it tells, and who sent it.
-func fragNeeded(r record.Result, leg record.Leg, self bool) (size, mtu int, from string) {
+// origin says what made the route of a stalled connection stale. An exception
+// alone does not tell: the refusal makes one as well.
+func origin(r record.Result, wire record.Leg) string {
 	for _, e := range r.Timeline {
-		if p := e.Packet; p.FragNeeded() && !p.Out && p.SelfAddressed() == self && quotes(p.ICMP, leg) {
+		if p := e.Packet; p.FragNeeded() && !p.SelfAddressed() && p.Destination == wire.Local.Addr() {
+			return "what another request had learned"
+		}
+	}
+	for _, m := range r.Mitigations {
+		if m.Live {
+			return "the change of its route while it was open"
+		}
+	}
+	return "a change of its route"
+}
+
+// fragNeeded finds the first ICMP for a request: the size of the packet that it
+// quotes, the mtu that it tells, and who sent it.
+func fragNeeded(r record.Result, q record.Request, self bool) (size, mtu int, from string) {
+	for _, e := range r.Timeline {
+		if p := e.Packet; e.At >= q.Wrote-alignment && p.FragNeeded() && !p.Out && p.SelfAddressed() == self && quotes(p.ICMP, q.Connection.Wire()) {
 			return p.ICMP.Quoted.Length, p.ICMP.MTU, p.Source.String()
 		}
 	}
 	return 0, 0, "nobody"
 }
 
-func stallOf(r record.Result, connection string) record.Stall {
+func stallOf(r record.Result, request string) record.Stall {
 	for _, s := range r.Stalls {
-		if s.Connection == connection {
+		if s.Request == request {
 			return s
 		}
 	}

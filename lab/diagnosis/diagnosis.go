@@ -13,7 +13,7 @@ import (
 
 // Case is what is known about one request.
 type Case struct {
-	// Request needs Connection, Bytes, Wrote and Latency; a Latency of 0
+	// Request needs Connection, Bytes, Status, Wrote and Ended; an Ended of 0
 	// means that no response came and the rest of the run counts.
 	Request record.Request
 	// Client is the node that sent it.
@@ -36,6 +36,8 @@ func Classify(c Case) Diagnosis {
 	f := gather(c)
 	d := Diagnosis{Reasons: f.reasons(c)}
 	switch {
+	case f.vanished(c):
+		d.Class = record.BlackHole
 	case len(f.refused) > 0 && len(f.stalled) > 0 && f.waitedForTimer():
 		d.Class, d.Stall = record.PMTUStall, f.stall(c)
 	case len(f.refused) > 0 && len(f.data) > 0:
@@ -46,8 +48,6 @@ func Classify(c Case) Diagnosis {
 		d.Class = record.PMTURetransmit
 	case len(f.fragments) > 0:
 		d.Class = record.Fragmented
-	case len(f.refused) == 0 && len(f.fromPath) == 0 && len(f.retransmits) > 1 && c.Request.Status == 0:
-		d.Class = record.BlackHole
 	case len(f.refused) == 0 && len(f.fromPath) == 0 && len(f.retransmits) == 0 && len(f.data) > 0 && c.Request.Status != 0:
 		d.Class = record.Clean
 	default:
@@ -83,10 +83,10 @@ const alignment = record.Ms(1)
 func gather(c Case) flow {
 	var f flow
 	wire := c.Request.Connection.Wire()
-	from, to := c.Request.Wrote-alignment, c.Request.Wrote+c.Request.Latency
+	from, to := c.Request.Wrote-alignment, c.Request.Ended
 	highest, sent := uint32(0), false
 	for _, e := range c.Events {
-		if e.Node != c.Client || e.At < from || c.Request.Latency > 0 && e.At > to {
+		if e.Node != c.Client || e.At < from || to > 0 && e.At > to {
 			continue
 		}
 		if s := e.Socket; s != nil && s.Local == wire.Local && s.Remote == wire.Remote && Stalled(s) {
@@ -150,6 +150,20 @@ func (f flow) waitedForTimer() bool {
 	return f.data[0].At > first.At+first.Socket.Expires/2
 }
 
+// vanished tells whether the request was sent, sent again, and never
+// acknowledged.
+func (f flow) vanished(c Case) bool {
+	if c.Request.Status != 0 || len(f.retransmits) < 2 {
+		return false
+	}
+	for _, ack := range f.acks {
+		if int32(ack.Packet.TCP.Ack-f.data[0].Packet.TCP.Seq) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // tiny tells whether the request crossed the wire in segments that no live
 // device asks for.
 func (f flow) tiny(c Case) bool {
@@ -168,9 +182,9 @@ func (f flow) tiny(c Case) bool {
 func (f flow) stall(c Case) *record.Stall {
 	first := f.stalled[0]
 	s := &record.Stall{
-		Connection: c.Request.Connection.Name,
-		Samples:    len(f.stalled),
-		Predicted:  first.At + first.Socket.Expires,
+		Request: c.Request.Name, Connection: c.Request.Connection.Name,
+		Samples:   len(f.stalled),
+		Predicted: first.At + first.Socket.Expires,
 	}
 	if len(f.data) == 0 {
 		s.Duration = f.stalled[len(f.stalled)-1].At - c.Request.Wrote

@@ -91,6 +91,17 @@ func TestClassify(t *testing.T) {
 		"black hole": {
 			story: new(story).sends(0.2, 100, 1448).sends(201, 100, 1448).sends(601, 100, 1448), class: record.BlackHole,
 		},
+		"black hole behind a load balancer that answers": {
+			story: new(story).sends(0.2, 100, 1448).icmp(0.4, "10.0.0.2").sends(0.5, 100, 1428).sends(201, 100, 1428), class: record.BlackHole,
+		},
+		"sent again, acknowledged, not answered": {
+			story: new(story).sends(0.2, 100, 1428).sends(201, 100, 1428).sends(601, 100, 1428).hears(602, 1528, 0), class: record.Unclassified,
+		},
+		"fragments": {
+			story: new(story).add(0.2, record.Event{Packet: &record.Packet{
+				Out: true, Source: client.Addr(), Destination: vip.Addr(), Length: 1500, Fragment: true, Protocol: 6,
+			}}).hears(2, 1528, 200), class: record.Fragmented, status: 200, reason: "1 IP fragment on the wire (E1)",
+		},
 		"tiny segments": {
 			story: new(story).sends(0.2, 100, 36).sends(0.3, 136, 36).sends(0.4, 172, 36).hears(2, 1548, 200), class: record.TinySegments, status: 200,
 		},
@@ -109,7 +120,7 @@ func TestClassify(t *testing.T) {
 				Connection: record.Connection{Name: "X", App: record.Leg{Local: client, Remote: vip}},
 			}
 			if c.status != 0 {
-				request.Latency = c.story.events[len(c.story.events)-1].At + 0.1
+				request.Ended = c.story.events[len(c.story.events)-1].At + 0.1
 			}
 			d := Classify(Case{Request: request, Client: "client", Events: c.story.events})
 			if d.Class != c.class {
@@ -134,7 +145,7 @@ func TestClassify(t *testing.T) {
 func TestStallIsMeasuredFromTheWrite(t *testing.T) {
 	s := new(story).icmp(10.3, "10.0.0.1").waits(11, 207).sends(218, 100, 1428).hears(259, 1528, 0).sends(259.1, 1528, 20).hears(261, 1548, 200)
 	d := Classify(Case{Client: "client", Events: s.events, Request: record.Request{
-		Bytes: 1448, Wrote: 10, Latency: 252, Status: 200, Connection: record.Connection{App: record.Leg{Local: client, Remote: vip}},
+		Bytes: 1448, Wrote: 10, Ended: 262, Status: 200, Connection: record.Connection{App: record.Leg{Local: client, Remote: vip}},
 	}})
 	if d.Stall == nil {
 		t.Fatal("no stall")

@@ -16,7 +16,7 @@ import (
 
 // Counters holds kernel counters by node and "Protocol.Name": "Ip.FragFails",
 // "Icmp.OutDestUnreachs", "IcmpMsg.OutType3", "TcpExt.TCPWinProbe",
-// "Ip6.InReceives", "Ipvs.InPackets". Which names exist depends on the kernel;
+// "Ip6.InReceives", "Device.eth0.RxDropped", "Ipvs.InPackets". Which names exist depends on the kernel;
 // a name that is absent counts as 0. Some are gauges or constants
 // (Tcp.CurrEstab, Tcp.RtoMin).
 type Counters = map[string]map[string]int64
@@ -65,6 +65,7 @@ var counterSources = [...]struct {
 	{"snmp", false, parseColumns},
 	{"netstat", false, parseColumns},
 	{"snmp6", true, parseLines},
+	{"dev", false, parseDevices},
 	{"ip_vs_stats_percpu", true, parseIPVS},
 }
 
@@ -179,6 +180,36 @@ func parseLines(into map[string]int64, text []byte) error {
 			name = protocol + "6." + counter
 		}
 		if err := set(into, name, fields[1], 10); err != nil {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+	}
+	return nil
+}
+
+// parseDevices reads what devices dropped from dev, which has two lines of
+// headings and then the name and 16 columns of each device: bytes, packets,
+// errs, drop, … of what it received, then the same of what it sent
+// (dev_seq_printf_stats, net/core/net-procfs.c).
+func parseDevices(into map[string]int64, text []byte) error {
+	number := 0
+	for line := range bytes.Lines(text) {
+		if number++; number <= 2 {
+			continue
+		}
+		// Names may hold colons; what follows the last is numbers.
+		colon := bytes.LastIndexByte(line, ':')
+		if colon < 0 {
+			return fmt.Errorf("line %d: no device", number)
+		}
+		fields := strings.Fields(string(line[colon+1:]))
+		if len(fields) != 16 {
+			return fmt.Errorf("line %d: %d columns, want 16", number, len(fields))
+		}
+		device := "Device." + strings.TrimSpace(string(line[:colon]))
+		if err := set(into, device+".RxDropped", fields[3], 10); err != nil {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+		if err := set(into, device+".TxDropped", fields[11], 10); err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
 		}
 	}

@@ -26,16 +26,20 @@ type Result struct {
 	Settings map[string]string `json:"settings,omitempty"`
 	// Drawing is the network as text, at most 100 columns wide.
 	Drawing []string `json:"drawing,omitempty"`
+	// Mitigations are the changes that were made to the network, in order.
+	Mitigations []Mitigation `json:"mitigations,omitempty"`
 	// Links are the interfaces as the kernel reported them after bring-up.
 	Links    []Link    `json:"links,omitempty"`
 	Requests []Request `json:"requests"`
 	Stalls   []Stall   `json:"stalls"`
 	// Counters holds the change of every kernel counter over the traffic,
 	// by node and "Protocol.Name"; counters that did not move are left out.
-	Counters     map[string]map[string]int64 `json:"counters"`
-	Exceptions   []Exception                 `json:"exceptions"`
-	Expectations []Expectation               `json:"expectations"`
-	Timeline     []Event                     `json:"timeline,omitempty"`
+	Counters   map[string]map[string]int64 `json:"counters"`
+	Exceptions []Exception                 `json:"exceptions"`
+	// Lifetimes tell how long the exceptions of each client live.
+	Lifetimes    []Lifetime    `json:"lifetimes,omitempty"`
+	Expectations []Expectation `json:"expectations"`
+	Timeline     []Event       `json:"timeline,omitempty"`
 	// Losses lists evidence that is known to be missing.
 	Losses []Loss `json:"losses,omitempty"`
 	// Figures tell how good the evidence is, and what it cost.
@@ -108,6 +112,11 @@ type Request struct {
 	// Bytes is the size of the request on the wire: TCP payload with TLS
 	// records, without headers of TCP and IP.
 	Bytes int `json:"bytes"`
+	// SendMSS is the send MSS of the wire socket in bytes just before the
+	// write (tcpi_snd_mss), PMTU the path MTU that the socket goes by
+	// (tcpi_pmtu). The write looks at the route, and may change both.
+	SendMSS int `json:"snd_mss"`
+	PMTU    int `json:"pmtu"`
 	// Wrote is when the application wrote the request.
 	Wrote Ms `json:"wrote_ms"`
 	// Connect, Handshake are how long TCP and TLS set-up took.
@@ -117,6 +126,8 @@ type Request struct {
 	FirstByte Ms `json:"first_byte_ms"`
 	// Latency is from the write to the end of the response.
 	Latency Ms `json:"latency_ms"`
+	// Ended is when the application had the response, or gave up.
+	Ended Ms `json:"ended_ms"`
 	// Status is the HTTP status, 0 when the request failed.
 	Status int `json:"status"`
 	// Failure is the error of a request that failed.
@@ -155,7 +166,8 @@ type Wait struct {
 
 // Stall is a time in which a connection had data to send and sent nothing.
 type Stall struct {
-	// Connection is Connection.Name.
+	// Request is Request.Name, Connection that of its connection.
+	Request    string `json:"request"`
 	Connection string `json:"connection"`
 	// Duration is from the write to the first packet on the wire.
 	Duration Ms     `json:"duration_ms"`
@@ -195,6 +207,30 @@ type Exception struct {
 	ExpiresS int `json:"expires_s"`
 	// Text is the exception in the words of ip route get.
 	Text string `json:"text,omitempty"`
+}
+
+// Lifetime is how long a node's PMTU exceptions live: the mtu_expires sysctls
+// of net.ipv4.route and net.ipv6.route, in seconds; -1 where there is none.
+type Lifetime struct {
+	Node  string `json:"node"`
+	IPv4S int    `json:"ipv4_s"`
+	IPv6S int    `json:"ipv6_s"`
+	// Global tells that the IPv4 value is the whole machine's, as it was
+	// before Linux 6.1.
+	Global bool `json:"global,omitempty"`
+}
+
+// Mitigation is a change that was made to the network under test.
+type Mitigation struct {
+	Name string `json:"name"`
+	// Command is what an administrator would type.
+	Command string `json:"command"`
+	// At is when it was made.
+	At Ms `json:"at_ms"`
+	// Live tells that connections were open.
+	Live bool `json:"live"`
+	// Note explains what to know about the outcome.
+	Note string `json:"note,omitempty"`
 }
 
 // Expectation is one thing that the scenario claims, and what was measured.

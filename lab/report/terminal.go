@@ -5,7 +5,8 @@ package report
 import (
 	"fmt"
 	"io"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -18,6 +19,7 @@ import (
 func Terminal(w io.Writer, r record.Result, color bool) error {
 	t := &terminal{Result: r, color: color}
 	t.headline()
+	t.mitigations()
 	t.section("Network", r.Drawing...)
 	t.requests()
 	t.exceptions()
@@ -93,6 +95,19 @@ func (t *terminal) headline() {
 	}
 }
 
+func (t *terminal) mitigations() {
+	for _, m := range t.Mitigations {
+		when := "before any connection"
+		if m.Live {
+			when = "while connections were open"
+		}
+		t.line("%s %s: %s", t.bold(m.Name), when, m.Command)
+		for _, l := range wrap([]string{m.Note}, width-2) {
+			t.line("  %s", l)
+		}
+	}
+}
+
 func place(r record.Runtime) string {
 	switch r.On {
 	case "uml":
@@ -141,11 +156,24 @@ func (t *terminal) requests() {
 		if q.Connection.Upstream != nil {
 			leg = "the sidecar's upstream leg"
 		}
-		t.line("  %s  %s  %.1f ms", t.bold(q.Name), t.classed(q.Class), q.Latency)
+		took := fmt.Sprintf("%.1f ms", q.Latency)
+		if q.Status == 0 {
+			took = "no response"
+		}
+		t.line("  %s  %s  %s", t.bold(q.Name), t.classed(q.Class), took)
 		t.line("     %d bytes of TLS, %s → %s, %s", q.Bytes, wire.Local, wire.Remote, leg)
-		t.line("     SYN MSS %s out, %s in%s", mss(wire.MSSOut), mss(wire.MSSIn), appMSS(q.Connection))
+		t.line("     SYN MSS %s out, %s in%s; send MSS %d", mss(wire.MSSOut), mss(wire.MSSIn), appMSS(q.Connection), q.SendMSS)
 		if q.Failure != "" {
 			t.line("     %s", t.paint(red, q.Failure))
+		}
+		switch q.Class {
+		case record.Clean:
+			continue // nothing happened to it
+		case record.PMTURetransmit, record.PMTUStall: // the story says it all
+		default:
+			for _, l := range wrap(q.ClassReasons, width-5) {
+				t.line("     %s", l)
+			}
 		}
 		for _, l := range t.story(q) {
 			t.line("     %s", l)
@@ -176,7 +204,7 @@ func (t *terminal) story(q record.Request) []string {
 	var first, highest uint32
 	sent, sampled := false, false
 	for _, e := range t.Timeline {
-		if e.At < q.Wrote || q.Latency > 0 && e.At > q.Wrote+q.Latency {
+		if e.At < q.Wrote || q.Ended > 0 && e.At > q.Ended {
 			continue
 		}
 		if wait, ok := waits[e.ID]; ok {
@@ -224,7 +252,9 @@ func (t *terminal) story(q record.Request) []string {
 		}
 	}
 	if q.Status != 0 {
-		lines = append(lines, fmt.Sprintf("%s  the application has the response, status %d", at(q.Wrote+q.Latency), q.Status))
+		lines = append(lines, fmt.Sprintf("%s  the application has the response, status %d", at(q.Ended), q.Status))
+	} else {
+		lines = append(lines, fmt.Sprintf("%s  the application gives up", at(q.Ended)))
 	}
 	return lines
 }
@@ -245,7 +275,7 @@ var waitText = map[record.WaitKind]string{
 func (t *terminal) waits(q record.Request) map[string]record.Wait {
 	out := map[string]record.Wait{}
 	for _, s := range t.Stalls {
-		if s.Connection != q.Connection.Name {
+		if s.Request != q.Name {
 			continue
 		}
 		for _, w := range s.Waits {
@@ -262,46 +292,85 @@ func (t *terminal) exceptions() {
 	for _, x := range t.Exceptions {
 		lines = append(lines, fmt.Sprintf("%s: %s", x.Node, x.Text))
 	}
+	for _, l := range t.Lifetimes {
+		scope := ""
+		if l.Global {
+			scope = ", the machine's"
+		}
+		lines = append(lines, fmt.Sprintf("%s: they live %s (net.ipv4.route.mtu_expires%s), for IPv6 %s (net.ipv6.route.mtu_expires)",
+			l.Node, lifetime(l.IPv4S), scope, lifetime(l.IPv6S)))
+	}
 	t.section("PMTU exceptions, as ip route get shows them", lines...)
 }
 
-// shown are the counters that tell the story; the result holds all of them.
-var shown = []string{
-	"Icmp.InDestUnreachs", "Icmp.OutDestUnreachs", "Ip.FragFails", "Tcp.RetransSegs",
-	"TcpExt.TCPTimeouts", "TcpExt.TCPWinProbe", "TcpExt.OutOfWindowIcmps",
+func lifetime(seconds int) string {
+	if seconds < 0 {
+		return "an unknown time"
+	}
+	return fmt.Sprintf("%d s", seconds)
 }
 
+// shown are the counters that tell the story, in the order of a request's life;
+// the result holds all of them.
+var shown = []string{
+	"Icmp.OutDestUnreachs", "Icmp.InDestUnreachs", "Ip.FragFails", "Tcp.RetransSegs", "TcpExt.TCPTimeouts",
+	"TcpExt.TCPWinProbe", "TcpExt.OutOfWindowIcmps",
+}
+
+// counters has a row for each counter of a node that moved, and a column for
+// each request.
 func (t *terminal) counters() {
 	if len(t.Requests) == 0 {
 		return
 	}
-	var nodes []string
-	for node := range t.Requests[0].Counters {
-		nodes = append(nodes, node)
+	columns := make([]int, len(t.Requests))
+	head := strings.Repeat(" ", 32)
+	for i, q := range t.Requests {
+		columns[i] = max(6, 2+len(q.Name))
+		head += fmt.Sprintf("%*s", columns[i], q.Name)
 	}
-	sort.Strings(nodes)
-	var lines []string
-	head := fmt.Sprintf("%-24s", "")
-	for _, q := range t.Requests {
-		for _, node := range nodes {
-			head += fmt.Sprintf("%12s", q.Name+" "+node)
-		}
-	}
-	lines = append(lines, t.faint(head))
-	for _, name := range shown {
-		l := fmt.Sprintf("%-24s", name)
-		for _, q := range t.Requests {
-			for _, node := range nodes {
-				cell := fmt.Sprintf("%12d", q.Counters[node][name])
-				if q.Counters[node][name] == 0 {
-					cell = t.faint(fmt.Sprintf("%12s", "·"))
+	lines := []string{t.faint(head)}
+	var quiet []string
+	for _, name := range t.counterNames() {
+		moved := false
+		for _, node := range slices.Sorted(maps.Keys(t.Requests[0].Counters)) {
+			row, any := fmt.Sprintf("%-8s %-23s", node, name), false
+			for i, q := range t.Requests {
+				n := q.Counters[node][name]
+				cell := fmt.Sprintf("%*d", columns[i], n)
+				if n == 0 {
+					cell = t.faint(fmt.Sprintf("%*s", columns[i], "·"))
 				}
-				l += cell
+				row, any = row+cell, any || n != 0
+			}
+			if any {
+				lines, moved = append(lines, row), true
 			}
 		}
-		lines = append(lines, l)
+		if !moved {
+			quiet = append(quiet, name)
+		}
+	}
+	if len(quiet) > 0 {
+		lines = append(lines, wrap([]string{"0 everywhere: " + strings.Join(quiet, ", ")}, width-2)...)
 	}
 	t.section("Counters during each request", lines...)
+}
+
+// counterNames are the shown counters, and those of packets that devices dropped.
+func (t *terminal) counterNames() []string {
+	names := slices.Clone(shown)
+	drops := map[string]bool{}
+	for _, q := range t.Requests {
+		for _, counters := range q.Counters {
+			for name := range counters {
+				if strings.HasPrefix(name, "Device.") {
+					drops[name] = true
+				}
+			}
+		}
+	}
+	return append(names, slices.Sorted(maps.Keys(drops))...)
 }
 
 func (t *terminal) evidence() {

@@ -42,6 +42,11 @@ func (e Expect) checkRequest(result record.Result) []record.Expectation {
 			Name: "class of request " + e.Request, Limit: string(e.Class), Actual: string(request.Class), OK: request.Class == e.Class,
 		})
 	}
+	if e.SendMSS > 0 {
+		out = append(out, record.Expectation{
+			Name: "send MSS before request " + e.Request, Limit: fmt.Sprint(e.SendMSS), Actual: fmt.Sprint(request.SendMSS), OK: request.SendMSS == e.SendMSS,
+		})
+	}
 	if e.LatencyBelow > 0 {
 		limit := record.Millis(e.LatencyBelow)
 		out = append(out, record.Expectation{
@@ -52,7 +57,7 @@ func (e Expect) checkRequest(result record.Result) []record.Expectation {
 	if e.Samples == 0 && e.PredictedWithin == 0 {
 		return out
 	}
-	stall := find(result.Stalls, func(s record.Stall) bool { return s.Connection == request.Connection.Name })
+	stall := find(result.Stalls, func(s record.Stall) bool { return s.Request == request.Name })
 	if e.Samples > 0 {
 		x := missing("socket samples of the stall of request "+e.Request, fmt.Sprintf("at least %d", e.Samples))
 		if stall != nil {

@@ -18,7 +18,7 @@ func outcome() record.Result {
 			Name: "B", Connection: record.Connection{Name: "B", Upstream: &wire}, Wrote: 1000, Latency: 212, Status: 200,
 			Class: record.PMTUStall, Counters: map[string]map[string]int64{"client": {"Ip.FragFails": 1}},
 		}},
-		Stalls:     []record.Stall{{Connection: "B", Duration: 211, Predicted: 1210, Samples: 70}},
+		Stalls:     []record.Stall{{Request: "B", Connection: "B", Duration: 211, Predicted: 1210, Samples: 70}},
 		Counters:   map[string]map[string]int64{"client": {"Ip.FragFails": 2}, "lb": {}},
 		Exceptions: []record.Exception{{Node: "client", Destination: netip.MustParseAddr("10.0.0.2"), MTU: 1480}},
 	}

@@ -58,10 +58,34 @@ func Parse(file string, data []byte, set map[string]string) (Scenario, error) {
 	document := topology.Read(file, data)
 	var settings []Setting
 	document.DecodeKey("settings", &settings)
-	values, err := resolve(settings, set)
+	base := readBase(document)
+	values, err := resolve(append(settings, base.settings(settings)...), set)
 	if err != nil {
 		return Scenario{}, err
 	}
+	s, problems := decode(document, values)
+	s.Values = values
+	if !document.Readable() {
+		return s, problems.Err() //nolint:wrapcheck // Problems speak for themselves
+	}
+	checked := document
+	if base.document != nil {
+		shared, found := decode(base.document, values)
+		problems = problems.Join(found)
+		if s.Topology.Name == "" && len(s.Topology.Nodes) == 0 {
+			s.Topology, checked = shared.Topology, base.document
+		}
+		if s.Servers == nil {
+			s.Servers = shared.Servers
+		}
+	}
+	problems = problems.Join(checked.Check(s.Topology, "$.topology", problems))
+	problems = problems.Join(document.Locate(s.validate(), "$"))
+	return s, problems.Err() //nolint:wrapcheck // Problems speak for themselves
+}
+
+// decode is what a document says with the values of its settings put in.
+func decode(document *topology.Document, values map[string]int) (Scenario, topology.Problems) {
 	document.Expand(func(path, text string) (string, error) {
 		if strings.HasPrefix(path, "$.settings") {
 			return text, nil
@@ -70,12 +94,35 @@ func Parse(file string, data []byte, set map[string]string) (Scenario, error) {
 	})
 	var s Scenario
 	problems := document.Decode(&s)
-	s.Values = values
-	if document.Readable() {
-		found := document.Check(s.Topology, "$.topology", problems).Join(document.Locate(s.validate(), "$"))
-		problems = problems.Join(found)
+	return s, problems
+}
+
+// base is the built-in scenario that another shares parts with; the zero value
+// is none.
+type base struct{ document *topology.Document }
+
+// readBase reads the base that a document names. A name that there is not is
+// found by validate.
+func readBase(document *topology.Document) base {
+	var name string
+	document.DecodeKey("base", &name)
+	data, err := scenarios.Files.ReadFile(name + ".yaml")
+	if err != nil {
+		return base{}
 	}
-	return s, problems.Err() //nolint:wrapcheck // Problems speak for themselves
+	return base{topology.Read(path.Join("scenarios", name+".yaml"), data)}
+}
+
+// settings are those of the base that own does not have.
+func (b base) settings(own []Setting) []Setting {
+	if b.document == nil {
+		return nil
+	}
+	var settings []Setting
+	b.document.DecodeKey("settings", &settings)
+	return slices.DeleteFunc(settings, func(s Setting) bool {
+		return slices.ContainsFunc(own, func(o Setting) bool { return o.Name == s.Name })
+	})
 }
 
 // resolve gives every setting its value.

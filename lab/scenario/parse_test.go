@@ -59,15 +59,20 @@ func TestSettings(t *testing.T) {
 	if got := s.Steps[3].Request.Segments; got != 3 {
 		t.Errorf("request A has %d segments", got)
 	}
-	route, err := s.With("client-route-mtu")
-	if err != nil {
-		t.Fatal(err)
+	for live, step := range map[bool]int{false: 0, true: 3} {
+		with, err := s.With("client-route-mtu", live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if with.Steps[step].Mitigate != "client-route-mtu" || len(with.Steps) != len(s.Steps)+1 || s.Steps[step].Mitigate != "" {
+			t.Errorf("live %v: the steps are %+v", live, with.Steps)
+		}
+		if err := with.Validate(); err != nil {
+			t.Error(err)
+		}
 	}
-	if got := route.Topology.Nodes[0].Routes; len(got) != 1 || got[0].MTU != 1380 {
-		t.Errorf("the mitigation's route is %+v", got)
-	}
-	if len(s.Topology.Nodes[0].Routes) != 0 {
-		t.Error("With changed its receiver")
+	if got := s.Mitigations[0].Routes[0].Route.MTU; got != 1380 {
+		t.Errorf("the mitigation's route has mtu %d", got)
 	}
 	if a, b := s.Mitigations[0].Expect, s.Mitigations[1].Expect; len(a) == 0 || !reflect.DeepEqual(a, b) {
 		t.Errorf("an alias is not its anchor: %+v, %+v", a, b)
@@ -201,11 +206,11 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("parsed, but not valid: %v", err)
 		}
 		for _, m := range s.Mitigations {
-			with, err := s.With(m.Name)
+			with, err := s.With(m.Name, false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := with.Topology.Validate(); err != nil {
+			if err := with.Validate(); err != nil {
 				t.Errorf("with %s: %v", m.Name, err)
 			}
 		}

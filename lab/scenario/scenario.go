@@ -18,16 +18,23 @@ import (
 type Scenario struct {
 	Name string `yaml:"name"`
 	// Summary is one line for lists.
-	Summary  string        `yaml:"summary"`
+	Summary string `yaml:"summary"`
+	// Base is a built-in scenario whose settings, topology and servers this
+	// one shares; what is given here goes before.
+	Base     string        `yaml:"base,omitempty"`
 	Settings []Setting     `yaml:"settings,omitempty"`
-	Topology topology.Spec `yaml:"topology"`
+	Topology topology.Spec `yaml:"topology,omitempty"`
 	// Servers are up before the first step.
-	Servers     []Server     `yaml:"servers"`
-	Connections []Connection `yaml:"connections"`
-	Steps       []Step       `yaml:"steps"`
-	Expect      []Expect     `yaml:"expect,omitempty"`
-	// Mitigations are changes that could have prevented the trouble; a run
-	// may have some of them in place from the start.
+	Servers []Server `yaml:"servers,omitempty"`
+	// MTUExpires is how long the PMTU exceptions of the clients live, in
+	// whole seconds (net.ipv4.route.mtu_expires); 0 leaves the kernel's 10
+	// minutes. Before Linux 6.1 it is the whole machine's, so it is set in a
+	// guest only.
+	MTUExpires  time.Duration `yaml:"mtu-expires,omitempty"`
+	Connections []Connection  `yaml:"connections"`
+	Steps       []Step        `yaml:"steps"`
+	Expect      []Expect      `yaml:"expect,omitempty"`
+	// Mitigations are changes to the network that could prevent the trouble.
 	Mitigations []Mitigation `yaml:"mitigations,omitempty"`
 	// Values are the settings that Parse has put in.
 	Values map[string]int `yaml:"-"`
@@ -40,10 +47,24 @@ type Mitigation struct {
 	Summary string `yaml:"summary"`
 	// Command is what an administrator would type.
 	Command string `yaml:"command"`
-	// Routes are added to nodes.
-	Routes []NodeRoute `yaml:"routes"`
-	// Expect replaces the scenario's expectations.
+	// Note is what to know about the outcome, one or two sentences.
+	Note string `yaml:"note,omitempty"`
+	// Routes replace routes of nodes, or are added.
+	Routes []NodeRoute `yaml:"routes,omitempty"`
+	// Devices get another MTU.
+	Devices []NodeDevice `yaml:"devices,omitempty"`
+	// Expect replaces the scenario's expectations when the change is made
+	// before any connection, Live when it is made while connections are idle.
 	Expect []Expect `yaml:"expect"`
+	Live   []Expect `yaml:"live,omitempty"`
+}
+
+// NodeDevice is the MTU in bytes of one interface of a node. The other end of
+// its link keeps its own.
+type NodeDevice struct {
+	Node string `yaml:"node"`
+	Name string `yaml:"name"`
+	MTU  int    `yaml:"mtu"`
 }
 
 // NodeRoute is a route of one node.
@@ -89,12 +110,23 @@ type Step struct {
 	Quiet []string `yaml:"quiet,omitempty"`
 	// Request sends one request and waits for the response.
 	Request *RequestStep `yaml:"request,omitempty"`
+	// Mitigate makes the change of a mitigation.
+	Mitigate string `yaml:"mitigate,omitempty"`
+	// Expire waits until a PMTU exception is older than it may get, without
+	// looking its route up: a look-up would delete it.
+	Expire *ExpireStep `yaml:"expire,omitempty"`
+}
+
+// ExpireStep names a PMTU exception that is there when the step begins.
+type ExpireStep struct {
+	Node      string     `yaml:"node"`
+	Exception netip.Addr `yaml:"exception"`
 }
 
 // actions counts the fields that are set.
 func (s Step) actions() int {
 	n := 0
-	for _, set := range []bool{s.Open != "", len(s.Quiet) > 0, s.Request != nil} {
+	for _, set := range []bool{s.Open != "", len(s.Quiet) > 0, s.Request != nil, s.Mitigate != "", s.Expire != nil} {
 		if set {
 			n++
 		}
@@ -110,6 +142,8 @@ type RequestStep struct {
 	Name     string `yaml:"name,omitempty"`
 	Bytes    int    `yaml:"bytes,omitempty"`
 	Segments int    `yaml:"segments,omitempty"`
+	// Timeout is when the application gives up; default 20 s.
+	Timeout time.Duration `yaml:"timeout,omitempty"`
 }
 
 // name is the name of the request in expectations and results.
@@ -127,6 +161,8 @@ func (r RequestStep) name() string {
 type Expect struct {
 	Request string       `yaml:"request,omitempty"`
 	Class   record.Class `yaml:"class,omitempty"`
+	// SendMSS is that of the wire socket just before the write, in bytes.
+	SendMSS int `yaml:"send-mss,omitempty"`
 	// LatencyBelow bounds the latency of the request.
 	LatencyBelow time.Duration `yaml:"latency-below,omitempty"`
 	// Samples is how many socket samples must show the stall at least.
@@ -148,30 +184,29 @@ type Expect struct {
 	MTU       int        `yaml:"mtu,omitempty"`
 }
 
-// With is s with the named mitigation in place and its expectations.
-func (s Scenario) With(mitigation string) (Scenario, error) {
-	var names []string
-	for _, m := range s.Mitigations {
-		if m.Name == mitigation {
-			return m.apply(s), nil
+// With is s with a step that makes the change of the named mitigation, and its
+// expectations: before any connection, or live, once connections were proven
+// quiet.
+func (s Scenario) With(mitigation string, live bool) (Scenario, error) {
+	i := slices.IndexFunc(s.Mitigations, func(m Mitigation) bool { return m.Name == mitigation })
+	if i < 0 {
+		var names []string
+		for _, m := range s.Mitigations {
+			names = append(names, m.Name)
 		}
-		names = append(names, m.Name)
+		return s, fmt.Errorf("scenario %s has no mitigation %q; %s", s.Name, mitigation, topology.Allowed(mitigation, names...))
 	}
-	return s, fmt.Errorf("scenario %s has no mitigation %q; %s", s.Name, mitigation, topology.Allowed(mitigation, names...))
-}
-
-// apply is s with m in place; s itself is not changed.
-func (m Mitigation) apply(s Scenario) Scenario {
-	s.Topology.Nodes = slices.Clone(s.Topology.Nodes)
-	for _, r := range m.Routes {
-		for i := range s.Topology.Nodes {
-			if n := &s.Topology.Nodes[i]; n.Name == r.Node {
-				n.Routes = append(slices.Clip(n.Routes), r.Route)
-			}
+	at := 0
+	s.Expect = s.Mitigations[i].Expect
+	if live {
+		at = 1 + slices.IndexFunc(s.Steps, func(step Step) bool { return len(step.Quiet) > 0 })
+		s.Expect = s.Mitigations[i].Live
+		if at == 0 || s.Expect == nil {
+			return s, fmt.Errorf("mitigation %s of scenario %s cannot be made live: it has no expectations for that, or the scenario no quiet step", mitigation, s.Name)
 		}
 	}
-	s.Expect = m.Expect
-	return s
+	s.Steps = slices.Insert(slices.Clone(s.Steps), at, Step{Mitigate: mitigation})
+	return s, nil
 }
 
 // WithoutSidecars is s with every sidecar taken out of its topology, and the

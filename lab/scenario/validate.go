@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/traffic"
@@ -31,6 +32,15 @@ func (s Scenario) validate() topology.Problems {
 	for _, n := range s.Topology.Nodes {
 		v.nodes = append(v.nodes, n.Name)
 	}
+	for _, m := range s.Mitigations {
+		v.mitigations = append(v.mitigations, m.Name)
+	}
+	if s.Base != "" {
+		v.refer("$.base", "built-in scenario", s.Base, Names())
+	}
+	if s.MTUExpires < 0 || s.MTUExpires%time.Second != 0 {
+		v.problem("$.mtu-expires", "write whole seconds, such as 4s", "exceptions cannot live for %v", s.MTUExpires)
+	}
 	v.checkName("$.name", "scenario", s.Name, nil)
 	v.checkSettings(s.Settings)
 	v.checkServers(s.Servers)
@@ -44,8 +54,9 @@ func (s Scenario) validate() topology.Problems {
 // validator collects the problems of one Scenario, and the names that its parts
 // may refer to.
 type validator struct {
-	nodes, connections, requests []string
-	problems                     topology.Problems
+	nodes, connections, requests, mitigations []string
+
+	problems topology.Problems
 }
 
 func (v *validator) problem(path, remedy, format string, args ...any) {
@@ -136,7 +147,7 @@ func (v *validator) checkSteps(steps []Step) {
 	for i, step := range steps {
 		path := fmt.Sprintf("$.steps[%d]", i)
 		if n := step.actions(); n != 1 {
-			v.problem(path, "write one of open, quiet, request", "the step has %d actions", n)
+			v.problem(path, "write one of open, quiet, request, mitigate, expire", "the step has %d actions", n)
 		}
 		if step.Open != "" {
 			v.refer(path+".open", "connection", step.Open, v.connections)
@@ -147,6 +158,15 @@ func (v *validator) checkSteps(steps []Step) {
 		}
 		for j, name := range step.Quiet {
 			open(fmt.Sprintf("%s.quiet[%d]", path, j), name)
+		}
+		if step.Mitigate != "" {
+			v.refer(path+".mitigate", "mitigation", step.Mitigate, v.mitigations)
+		}
+		if x := step.Expire; x != nil {
+			v.refer(path+".expire.node", "node", x.Node, v.nodes)
+			if !x.Exception.Is4() {
+				v.problem(path+".expire", "write node and exception, an IPv4 address", "the step names no exception")
+			}
 		}
 		if q := step.Request; q != nil {
 			open(path+".request.connection", q.Connection)
@@ -162,6 +182,8 @@ func (v *validator) checkRequest(path string, q RequestStep) {
 		v.problem(path, "give one of bytes and segments", "the size of the request is not clear")
 	case q.Bytes != 0 && (q.Bytes < traffic.MinRequest || q.Bytes > traffic.MaxRequest):
 		v.problem(path+".bytes", fmt.Sprintf("write %d–%d: one TLS record", traffic.MinRequest, traffic.MaxRequest), "a request of %d bytes cannot be made", q.Bytes)
+	case q.Timeout < 0:
+		v.problem(path+".timeout", "leave it out, or write a duration such as 3s", "a request cannot time out after %v", q.Timeout)
 	case q.Segments < 0 || q.Segments > maxSegments:
 		v.problem(path+".segments", fmt.Sprintf("write 1–%d", maxSegments), "a request of %d segments cannot be made", q.Segments)
 	}
@@ -205,8 +227,8 @@ func (v *validator) checkExpectation(path string, e Expect) {
 			v.problem(path, "write node, exception and mtu", "the expectation about the exception for %s is incomplete", e.Exception)
 		}
 	case e.Request != "":
-		if e.Class == "" && e.LatencyBelow <= 0 && e.Samples <= 0 && e.PredictedWithin <= 0 {
-			v.problem(path, "add one of class, latency-below, samples, predicted-within, counter", "nothing is expected of request %s", e.Request)
+		if e.Class == "" && e.SendMSS <= 0 && e.LatencyBelow <= 0 && e.Samples <= 0 && e.PredictedWithin <= 0 {
+			v.problem(path, "add one of class, send-mss, latency-below, samples, predicted-within, counter", "nothing is expected of request %s", e.Request)
 		}
 	case e.Connection != "":
 		if e.Leg == "" || e.MSSOut == 0 && e.MSSIn == 0 {
@@ -219,22 +241,72 @@ func (v *validator) checkExpectation(path string, e Expect) {
 
 func (v *validator) checkMitigations(s Scenario) {
 	var names []string
+	valid := s.Topology.Validate() == nil
 	for i, m := range s.Mitigations {
 		path := fmt.Sprintf("$.mitigations[%d]", i)
 		names = v.checkName(path+".name", "mitigation", m.Name, names)
+		if len(m.Routes)+len(m.Devices) == 0 {
+			v.problem(path, "add routes or devices", "mitigation %s changes nothing", m.Name)
+		}
+		v.checkExpect(path+".expect", m.Expect)
+		v.checkExpect(path+".live", m.Live)
 		before := len(v.problems)
 		for j, r := range m.Routes {
 			v.refer(fmt.Sprintf("%s.routes[%d].node", path, j), "node", r.Node, v.nodes)
 		}
-		v.checkExpect(path+".expect", m.Expect)
+		for j, d := range m.Devices {
+			v.checkDevice(fmt.Sprintf("%s.devices[%d]", path, j), d, s.Topology)
+		}
 		// With it the network must still be a valid one. What is wrong
 		// without it is told elsewhere.
-		if len(v.problems) > before || s.Topology.Validate() != nil {
-			continue
+		if valid && len(v.problems) == before {
+			if err := m.routed(s.Topology).Validate(); err != nil {
+				v.problem(path, "", "mitigation %s makes the network invalid: %s", m.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
+			}
 		}
-		if err := m.apply(s).Topology.Validate(); err != nil {
-			v.problem(path, "", "mitigation %s makes the network invalid: %s", m.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+}
+
+// routed is t with the routes of m.
+func (m Mitigation) routed(t topology.Spec) topology.Spec {
+	t.Nodes = slices.Clone(t.Nodes)
+	for _, r := range m.Routes {
+		for i := range t.Nodes {
+			if n := &t.Nodes[i]; n.Name == r.Node {
+				same := func(old topology.Route) bool {
+					return old.To == r.Route.To && old.Table == r.Route.Table && old.Priority == r.Route.Priority
+				}
+				n.Routes = append(slices.DeleteFunc(slices.Clone(n.Routes), same), r.Route)
+			}
 		}
+	}
+	return t
+}
+
+func (v *validator) checkDevice(path string, d NodeDevice, t topology.Spec) {
+	v.refer(path+".node", "node", d.Node, v.nodes)
+	// The smallest of IPv4 (RFC 791), and the largest of any device.
+	if d.MTU < 68 || d.MTU > 65535 {
+		v.problem(path+".mtu", "allowed: 68–65535", "MTU %d is out of range", d.MTU)
+	}
+	var names []string
+	t = t.WithDefaults()
+	for _, link := range t.Links {
+		for _, end := range link.Ends {
+			if end.Node == d.Node {
+				names = append(names, end.Name)
+			}
+		}
+	}
+	for _, segment := range t.Segments {
+		for _, end := range segment.Ports {
+			if end.Node == d.Node {
+				names = append(names, end.Name)
+			}
+		}
+	}
+	if slices.Contains(v.nodes, d.Node) {
+		v.refer(path+".name", "device", d.Name, names)
 	}
 }
 

@@ -1,0 +1,48 @@
+//go:build linux && kernel
+
+package e2e
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/pmtulab/pmtulab/lab/record"
+)
+
+// fast lets exceptions live for two seconds, the least that the steps need.
+var fast = map[string]string{"expires": "2"}
+
+var _ = Describe("Question 4: a PMTU exception that expires under established connections", Label("ipvs", "ipip", "sidecar"), func() {
+	It("stalls the connection whose MSS has grown back, once another has learned the path MTU again", func(ctx SpecContext) {
+		r := perform(ctx, parse("question-4", fast))
+		Expect(r.Verdict).To(Equal(record.Pass), "%v", r.Reasons)
+
+		opened := request(r, "B1")
+		Expect(opened.Connection.Wire().MSSOut).To(BeEquivalentTo(1440), "B was opened while the exception was there")
+		Expect([]int{opened.SendMSS, opened.PMTU}).To(Equal([]int{1428, 1480}))
+
+		By("leaving it a dead route for one request: the device blackhole has an MTU of 68")
+		tiny, after := request(r, "B2"), request(r, "B3")
+		Expect(tiny.Class).To(Equal(record.TinySegments), "%v", tiny.ClassReasons)
+		Expect([]int{after.SendMSS, after.PMTU}).To(Equal([]int{36, 68}))
+
+		stalled := request(r, "B4")
+		Expect([]int{stalled.SendMSS, stalled.PMTU}).To(Equal([]int{1448, 1500}), "its MSS has grown back")
+		Expect(stalled.Class).To(Equal(record.PMTUStall), "%v", stalled.ClassReasons)
+		Expect(r.Stalls).To(ConsistOf(HaveField("Request", "B4")))
+		Expect(stalled.Counters["client"]).To(HaveKeyWithValue("Ip.FragFails", BeEquivalentTo(1)))
+		Expect(stalled.Counters["client"]["Tcp.RetransSegs"]).To(BeZero())
+		Expect(stalled.Counters["lb"]["Icmp.OutDestUnreachs"]).To(BeZero())
+	})
+
+	It("only retransmits when that connection is the first to write", func(ctx SpecContext) {
+		r := perform(ctx, parse("question-4-retransmit", fast))
+		Expect(r.Verdict).To(Equal(record.Pass), "%v", r.Reasons)
+		Expect(r.Lifetimes).To(ConsistOf(record.Lifetime{Node: "client", IPv4S: 2, IPv6S: 600}), "IPv6 has the kernel's default")
+		Expect(r.Stalls).To(BeEmpty())
+		again := request(r, "B2")
+		Expect(again.Class).To(Equal(record.PMTURetransmit), "%v", again.ClassReasons)
+		Expect(again.Counters["lb"]).To(HaveKeyWithValue("Icmp.OutDestUnreachs", BeEquivalentTo(1)))
+		Expect(again.Counters["client"]["Ip.FragFails"]).To(BeZero())
+	})
+})
