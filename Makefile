@@ -15,6 +15,10 @@ run: deps build ## reproduce the field report on a real kernel, and explain it
 test: deps build ## every test: unit tests, then the specs and package tests that need a kernel
 	scripts/test
 
+.PHONY: mutants
+mutants: deps build ## the specs against programs and networks with known faults, each of which must be found
+	scripts/mutants
+
 .PHONY: build
 build: $(BIN) ## the static binary, bin/pmtulab
 

@@ -47,7 +47,7 @@ func counted(deltas map[string]map[string]int64) map[string]map[string]int64 {
 	return out
 }
 
-var _ = Describe("The field report", Ordered, Label("ipvs", "ipip", "sidecar"), func() {
+var _ = Describe("The field report", Ordered, ContinueOnFailure, Label("ipvs", "ipip", "sidecar"), func() {
 	var (
 		r    record.Result
 		a, b record.Request
@@ -204,6 +204,7 @@ var _ = Describe("The field report, varied", Label("ipvs", "ipip"), func() {
 		Expect(r.Verdict).To(Equal(record.Pass), "%v", r.Reasons)
 		Expect(request(r, "B").Bytes).To(Equal(4 * 1448))
 		Expect(request(r, "B").Counters["client"]).To(HaveKeyWithValue("Ip.FragFails", BeEquivalentTo(4)))
+		Expect(packets(r, "client", "eth0", func(p *record.Packet) bool { return p.Out && p.Length > 1500 })).To(BeEmpty(), "no aggregates of segmentation offload")
 	})
 
 	It("follows the MTU of the links", func(ctx SpecContext) {

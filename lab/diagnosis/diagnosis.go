@@ -42,7 +42,7 @@ func Classify(c Case) Diagnosis {
 		d.Class, d.Stall = record.PMTUStall, f.stall(c)
 	case len(f.refused) > 0 && len(f.data) > 0:
 		d.Class = record.Rescued
-	case f.tiny(c):
+	case f.tiny():
 		d.Class = record.TinySegments
 	case len(f.fromPath) > 0 && len(f.retransmits) > 0:
 		d.Class = record.PMTURetransmit
@@ -164,18 +164,22 @@ func (f flow) vanished(c Case) bool {
 	return true
 }
 
-// tiny tells whether the request crossed the wire in segments that no live
-// device asks for.
-func (f flow) tiny(c Case) bool {
+// tiny tells whether the request began to cross the wire in segments that no
+// live device asks for. Once one of them has looked the route up, and was
+// acknowledged, longer ones follow.
+func (f flow) tiny() bool {
 	// 68 is the smallest IPv4 MTU (RFC 791); without the headers 28 remain,
 	// and the kernel floors the segment at 48 with options, 36 with timestamps.
 	const most = 48
-	for _, e := range f.data {
+	if len(f.data) < 3 {
+		return false
+	}
+	for _, e := range f.data[:2] {
 		if e.Packet.TCP.Payload > most {
 			return false
 		}
 	}
-	return len(f.data) > 2 && c.Request.Bytes > most
+	return true
 }
 
 // stall measures from the write to the first packet, and names the waits.

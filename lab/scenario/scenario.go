@@ -115,6 +115,8 @@ type Step struct {
 	// Expire waits until a PMTU exception is older than it may get, without
 	// looking its route up: a look-up would delete it.
 	Expire *ExpireStep `yaml:"expire,omitempty"`
+	// Idle lets time pass, for keepalive probes and the timers of others.
+	Idle time.Duration `yaml:"idle,omitempty"`
 }
 
 // ExpireStep names a PMTU exception that is there when the step begins.
@@ -126,7 +128,7 @@ type ExpireStep struct {
 // actions counts the fields that are set.
 func (s Step) actions() int {
 	n := 0
-	for _, set := range []bool{s.Open != "", len(s.Quiet) > 0, s.Request != nil, s.Mitigate != "", s.Expire != nil} {
+	for _, set := range []bool{s.Open != "", len(s.Quiet) > 0, s.Request != nil, s.Mitigate != "", s.Expire != nil, s.Idle != 0} {
 		if set {
 			n++
 		}

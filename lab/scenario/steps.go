@@ -45,6 +45,10 @@ func (r *run) step(ctx context.Context, step Step) error {
 		return r.mitigate(step.Mitigate)
 	case step.Expire != nil:
 		return r.expire(ctx, *step.Expire)
+	case step.Idle > 0:
+		r.progress("idle for %v", step.Idle)
+		r.observer.Mark(fmt.Sprintf("idle for %v", step.Idle))
+		return wait.For(ctx, step.Idle)
 	default:
 		return errors.New("nothing to do in it")
 	}

@@ -147,7 +147,7 @@ func (v *validator) checkSteps(steps []Step) {
 	for i, step := range steps {
 		path := fmt.Sprintf("$.steps[%d]", i)
 		if n := step.actions(); n != 1 {
-			v.problem(path, "write one of open, quiet, request, mitigate, expire", "the step has %d actions", n)
+			v.problem(path, "write one of open, quiet, request, mitigate, expire, idle", "the step has %d actions", n)
 		}
 		if step.Open != "" {
 			v.refer(path+".open", "connection", step.Open, v.connections)
@@ -161,6 +161,9 @@ func (v *validator) checkSteps(steps []Step) {
 		}
 		if step.Mitigate != "" {
 			v.refer(path+".mitigate", "mitigation", step.Mitigate, v.mitigations)
+		}
+		if step.Idle < 0 || step.Idle > maxIdle {
+			v.problem(path+".idle", fmt.Sprintf("write a duration of at most %v", maxIdle), "nothing can be idle for %v", step.Idle)
 		}
 		if x := step.Expire; x != nil {
 			v.refer(path+".expire.node", "node", x.Node, v.nodes)
@@ -188,6 +191,9 @@ func (v *validator) checkRequest(path string, q RequestStep) {
 		v.problem(path+".segments", fmt.Sprintf("write 1–%d", maxSegments), "a request of %d segments cannot be made", q.Segments)
 	}
 }
+
+// maxIdle is below what a run in a guest may take.
+const maxIdle = time.Minute
 
 // maxSegments fit the initial congestion window (RFC 6928), so that no segment
 // of a request waits for an ACK.
