@@ -50,7 +50,7 @@ func Probe(spec topology.Spec) error {
 		return fmt.Errorf("probe: %w", err)
 	}
 	defer unix.Close(home)
-	n, err := newNetwork(home, "probe", nil, nil)
+	n, err := newNetwork(home, "probe", fresh{}, nil, nil)
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}

@@ -101,15 +101,16 @@ func (l *Lab) up(ctx context.Context) error {
 }
 
 func (l *Lab) makeNamespaces(context.Context) error {
+	fresh := fresh{}
 	for _, spec := range l.spec.Nodes {
-		n, err := newNetwork(l.home, spec.Name, baseline(), spec.Sysctls)
+		n, err := newNetwork(l.home, spec.Name, fresh, baseline(), spec.Sysctls)
 		if err != nil {
 			return err
 		}
 		l.nodes = append(l.nodes, &Node{network: n, spawner: l.spawner})
 	}
 	for _, spec := range l.spec.Segments {
-		n, err := newNetwork(l.home, spec.Name, quiet(), nil)
+		n, err := newNetwork(l.home, spec.Name, fresh, quiet(), nil)
 		if err != nil {
 			return err
 		}
@@ -207,7 +208,7 @@ func (l *Lab) configureInterfaces(context.Context) error {
 			if err := l.configureEnd(port); err != nil {
 				return err
 			}
-			if _, err := l.segments[i].setOffloads(names[j], port.Offloads); err != nil {
+			if err := l.segments[i].setOffloads(names[j], port.Offloads); err != nil {
 				return err
 			}
 		}
@@ -224,7 +225,7 @@ func (l *Lab) configureInterfaces(context.Context) error {
 
 func (l *Lab) configureEnd(e topology.End) error {
 	n := l.Node(e.Node)
-	if _, err := n.setOffloads(e.Name, e.Offloads); err != nil {
+	if err := n.setOffloads(e.Name, e.Offloads); err != nil {
 		return err
 	}
 	if err := n.addAddresses(e.Name, e.Addresses); err != nil {
@@ -257,7 +258,7 @@ func (l *Lab) makeTunnelsAndRoutes(context.Context) error {
 			}
 			// Off as on the veths: segments that the tunnel had merged would
 			// not be those of the wire.
-			if _, err := n.setOffloads(t.Name, topology.Offloads{}); err != nil {
+			if err := n.setOffloads(t.Name, topology.Offloads{}); err != nil {
 				return err
 			}
 		}
@@ -334,7 +335,8 @@ func (l *Lab) startSidecars(ctx context.Context) error {
 	return nil
 }
 
-// readBack asks the kernel what became of the interfaces.
+// readBack asks the kernel what became of the interfaces, and checks the
+// offloads.
 func (l *Lab) readBack(context.Context) error {
 	for _, n := range l.networks() {
 		links, err := n.handle.LinkList()
@@ -351,6 +353,9 @@ func (l *Lab) readBack(context.Context) error {
 				s.MAC = a.HardwareAddr.String()
 			}
 			if s.Offloads, err = n.readOffloads(a.Name); err != nil {
+				return err
+			}
+			if err := n.checkOffloads(a.Name, s.Offloads); err != nil {
 				return err
 			}
 			l.links = append(l.links, s)

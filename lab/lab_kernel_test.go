@@ -176,7 +176,7 @@ func TestNothingLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(home)
-	witness, err := newNetwork(home, "witness", nil, nil)
+	witness, err := newNetwork(home, "witness", fresh{}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,15 @@ func TestLinksAreReadBack(t *testing.T) {
 // (A Spec that asks for it is refused before.)
 func TestImpossibleOffload(t *testing.T) {
 	l := up(t, report(false))
-	_, err := l.Node("client").setOffloads("eth0", topology.Offloads{TSO: true})
+	n := l.Node("client")
+	if err := n.setOffloads("eth0", topology.Offloads{TSO: true}); err != nil {
+		t.Fatal(err)
+	}
+	state, err := n.readOffloads("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = n.checkOffloads("eth0", state)
 	if err == nil || !strings.Contains(err.Error(), "tcp-segmentation-offload of client:eth0") {
 		t.Errorf("tso without tx-checksum: %v", err)
 	}
@@ -402,6 +410,55 @@ func metricsOf(t *testing.T, n *Node, table uint32) []metric {
 }
 
 func TestSysctls(t *testing.T) {
+	l := checkSysctls(t)
+	client := l.Node("client")
+	if err := client.SetSysctl("net.ipv4.tcp_mtu_probing", "2"); err != nil {
+		t.Error(err)
+	}
+	if got, _ := client.Sysctl("net.ipv4.tcp_mtu_probing"); got != "2" {
+		t.Errorf("tcp_mtu_probing is %s after setting it to 2", got)
+	}
+	var e *SysctlError
+	if err := client.SetSysctl("net.ipv4.no_such", "1"); !errors.As(err, &e) || e.Node != "client" || e.Key != "net.ipv4.no_such" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("setting a sysctl that is not there: %v", err)
+	}
+}
+
+// The host's own settings, which new namespaces copy, change nothing.
+func TestSysctlsOfTheHost(t *testing.T) {
+	if os.Getenv("PMTULAB_RECORDS") == "" {
+		t.Skip("changes sysctls of the first namespace: run it in a guest")
+	}
+	for key, value := range map[string]string{
+		"net.ipv4.ip_forward":                    "1",
+		"net.ipv4.conf.all.rp_filter":            "1",
+		"net.ipv4.conf.default.rp_filter":        "2",
+		"net.ipv4.conf.all.accept_redirects":     "0",
+		"net.ipv4.conf.default.accept_redirects": "0",
+		"net.ipv4.conf.default.arp_ignore":       "2",
+		"net.ipv4.tcp_wmem":                      "4096 8192 16384",
+		"net.ipv6.conf.default.disable_ipv6":     "1",
+	} {
+		before, err := readSysctl(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writeSysctl(key, value); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := writeSysctl(key, before); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	checkSysctls(t)
+}
+
+// checkSysctls brings a lab up in which one node has sysctls of its own, and
+// compares all that the lab depends on.
+func checkSysctls(t *testing.T) *Lab {
+	t.Helper()
 	spec := report(false)
 	spec.Nodes[0].Sysctls = map[string]string{
 		"net.ipv4.tcp_mtu_probing":     "1",
@@ -433,17 +490,7 @@ func TestSysctls(t *testing.T) {
 			}
 		}
 	}
-	client := l.Node("client")
-	if err := client.SetSysctl("net.ipv4.tcp_mtu_probing", "2"); err != nil {
-		t.Error(err)
-	}
-	if got, _ := client.Sysctl("net.ipv4.tcp_mtu_probing"); got != "2" {
-		t.Errorf("tcp_mtu_probing is %s after setting it to 2", got)
-	}
-	var e *SysctlError
-	if err := client.SetSysctl("net.ipv4.no_such", "1"); !errors.As(err, &e) || e.Node != "client" || e.Key != "net.ipv4.no_such" || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("setting a sysctl that is not there: %v", err)
-	}
+	return l
 }
 
 func TestUpNamesMissingSysctl(t *testing.T) {

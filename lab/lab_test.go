@@ -68,6 +68,35 @@ func TestSysctlOrder(t *testing.T) {
 	}
 }
 
+// Only what a new namespace has not is written; after a change of forwarding,
+// which changes others, everything is.
+func TestFreshSysctls(t *testing.T) {
+	inherited := fresh{
+		"net/ipv4/ip_forward": "0", "net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/all/accept_redirects": "1",
+		"net/ipv4/tcp_wmem": "4096 16384 4194304", "net/bridge/absent": "", "net/ipv4/absent": "",
+	}
+	spec := map[string]string{"net.ipv4.ip_forward": "0"}
+	list, _ := splitSysctls([]sysctl{
+		required("net.ipv4.conf.all.rp_filter", "0"), required("net.ipv4.conf.all.accept_redirects", "0"),
+		required("net.ipv4.tcp_wmem", "4096\t16384 4194304"), required("net.ipv4.unknown", "1"),
+		optional("net.bridge.absent", "0"), required("net.ipv4.absent", "0"),
+	}, spec)
+	keys := func(list []sysctl) (out []string) {
+		for _, s := range list {
+			out = append(out, s.key)
+		}
+		return out
+	}
+	want := []string{"net.ipv4.conf.all.accept_redirects", "net.ipv4.absent", "net.ipv4.unknown"}
+	if got := keys(inherited.changes(list)); !slices.Equal(got, want) {
+		t.Errorf("written are %v, want %v", got, want)
+	}
+	list[0].value = "1"
+	if got := keys(inherited.changes(list)); !slices.Equal(got, keys(list)) {
+		t.Errorf("with forwarding, written are %v, want all", got)
+	}
+}
+
 func TestSysctlStaysInNamespace(t *testing.T) {
 	for _, key := range []string{"kernel.modprobe", "vm/swappiness", "net/../kernel/modprobe", "net/ipv4/../../kernel/x", "../sys/net.x", ""} {
 		if err := writeSysctl(key, "x"); err == nil || errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {

@@ -47,19 +47,23 @@ func openCurrent() (int, error) {
 	return fd, nil
 }
 
-// newNamespace makes an empty network namespace.
-func newNamespace(home int) (*namespace, error) {
-	ns := &namespace{fd: -1, home: home}
-	err := onThread(home, func() (err error) {
+// create makes an empty network namespace and runs f in it, in one visit. After
+// an error of f the namespace is there, for the caller to close.
+func (ns *namespace) create(f func() error) error {
+	var failed error
+	err := onThread(ns.home, func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return err //nolint:wrapcheck // wrapped below
 		}
-		ns.fd, err = openCurrent()
-		return err
+		if ns.fd, err = openCurrent(); err != nil {
+			return err
+		}
+		failed = f()
+		return nil
 	})
 	switch {
 	case err == nil:
-		return ns, nil
+		return failed
 	case errors.Is(err, unix.EPERM):
 		err = &MissingError{
 			Capability: "the right to create network namespaces",
@@ -73,7 +77,7 @@ func newNamespace(home int) (*namespace, error) {
 			Err:        err,
 		}
 	}
-	return nil, fmt.Errorf("create network namespace: %w", errors.Join(err, ns.close()))
+	return fmt.Errorf("create network namespace: %w", errors.Join(err, failed))
 }
 
 // do runs f in the namespace.

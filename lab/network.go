@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/pmtulab/pmtulab/topology"
 )
 
 // answerDeadline bounds every answer of the kernel. Answers take microseconds;
@@ -36,6 +38,8 @@ type network struct {
 	// tunl0, sit0 and their like where net.core.fb_tunnels_only_for_init_net
 	// is 0).
 	links map[string]int
+	// offloads are what was set, by interface.
+	offloads map[string]topology.Offloads
 	// sysctls are those of single interfaces, written before they come up.
 	sysctls map[string][]sysctl
 }
@@ -43,19 +47,22 @@ type network struct {
 const firstIndex = 100
 
 // newNetwork makes a namespace, opens its sockets, writes the sysctls that are
-// not about one interface, and brings lo up.
-func newNetwork(home int, name string, baseline []sysctl, spec map[string]string) (*network, error) {
-	ns, err := newNamespace(home)
-	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", name, err)
-	}
+// not about one interface, and brings lo up. The first call with an empty fresh
+// fills it.
+func newNetwork(home int, name string, fresh fresh, baseline []sysctl, spec map[string]string) (*network, error) {
 	general, byInterface := splitSysctls(baseline, spec)
-	n := &network{namespace: ns, name: name, ethtool: -1, links: map[string]int{"lo": 1}, sysctls: byInterface}
-	err = n.do(func() error {
+	n := &network{
+		namespace: &namespace{fd: -1, home: home}, name: name, ethtool: -1,
+		links: map[string]int{"lo": 1}, offloads: map[string]topology.Offloads{}, sysctls: byInterface,
+	}
+	err := n.create(func() error {
 		if err := n.open(); err != nil {
 			return err
 		}
-		return writeSysctls(name, general)
+		if len(fresh) == 0 {
+			fresh.read(general)
+		}
+		return writeSysctls(name, fresh.changes(general))
 	})
 	if err == nil {
 		err = n.setUp("lo")

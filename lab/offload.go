@@ -35,29 +35,32 @@ func offloads() []offload {
 	}
 }
 
-// setOffloads sets all offloads of an interface, reads them back, and returns
-// what it read. A difference is an error.
-func (n *network) setOffloads(iface string, o topology.Offloads) (map[string]bool, error) {
+// setOffloads sets all offloads of an interface.
+func (n *network) setOffloads(iface string, o topology.Offloads) error {
 	for _, f := range offloads() {
 		var v uint32
 		if f.wanted(o) {
 			v = 1
 		}
 		if _, err := n.ethtoolValue(iface, f.set, v); err != nil {
-			return nil, fmt.Errorf("set %s of %s:%s to %t: %w", f.name, n.name, iface, v == 1, err)
+			return fmt.Errorf("set %s of %s:%s to %t: %w", f.name, n.name, iface, v == 1, err)
 		}
 	}
-	state, err := n.readOffloads(iface)
-	if err != nil {
-		return nil, err
-	}
+	n.offloads[iface] = o
+	return nil
+}
+
+// checkOffloads compares what became of an interface's offloads with what was
+// set.
+func (n *network) checkOffloads(iface string, state map[string]bool) error {
+	o, set := n.offloads[iface]
 	for _, f := range offloads() {
-		if state[f.name] != f.wanted(o) {
-			return nil, fmt.Errorf("set %s of %s:%s to %t: the kernel left it %t (tso and gso need tx-checksum)",
+		if set && state[f.name] != f.wanted(o) {
+			return fmt.Errorf("set %s of %s:%s to %t: the kernel left it %t (tso and gso need tx-checksum)",
 				f.name, n.name, iface, f.wanted(o), state[f.name])
 		}
 	}
-	return state, nil
+	return nil
 }
 
 // readOffloads returns the state of each offload by its ethtool name.
