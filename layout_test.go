@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 		"lab", "lab/diagnosis", "lab/evidence", "lab/record", "lab/sidecar", "lab/traffic", "lab/wait", "scenarios", "topology",
 	},
 	"scenarios":   {},
-	"cmd/pmtulab": {"lab", "lab/guest", "lab/record", "lab/report", "lab/scenario"},
+	"cmd/pmtulab": {"lab", "lab/guest", "lab/record", "lab/report", "lab/scenario", "topology"},
 	"e2e":         {},
 }
 

@@ -36,6 +36,11 @@ func Read(file string, data []byte) *Document {
 // Readable tells whether there is a mapping, at least in part.
 func (d *Document) Readable() bool { return d.root != nil && d.root.kind == mapping }
 
+// Has tells whether the document is a mapping with the key.
+func (d *Document) Has(key string) bool {
+	return d.Readable() && slices.ContainsFunc(d.root.fields, func(f field) bool { return f.key == key })
+}
+
 // Expand replaces every single value (not the keys) of the document by what f
 // makes of it. path is like $.nodes[0].name. Where f fails the value is not
 // decoded, and the error is its problem.
