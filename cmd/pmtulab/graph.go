@@ -16,7 +16,7 @@ func graphCommand() *cobra.Command {
 		Use:   "graph [SCENARIO|FILE]",
 		Short: "Draw the network of a scenario, or of a topology file",
 		Long: `Graph draws a network on stdout: as text, as a Mermaid flowchart for Markdown,
-or as SVG. FILE is a scenario when it has the key "topology", a topology when not.`,
+or as SVG. FILE is a scenario or a topology.`,
 		Example: `  pmtulab graph report
   pmtulab graph my-network.yaml --format svg > my-network.svg`,
 		Args:              cobra.MaximumNArgs(1),
@@ -50,7 +50,8 @@ func loadTopology(ref string) (topology.Spec, error) {
 		return topology.Spec{}, usage(err)
 	}
 	var spec topology.Spec
-	if topology.Read(file, data).Has("topology") {
+	// A scenario has its network under a key, or shares that of another.
+	if d := topology.Read(file, data); d.Has("topology") || d.Has("base") {
 		var s scenario.Scenario
 		s, err = scenario.Parse(file, data, nil)
 		spec = s.Topology
