@@ -31,8 +31,9 @@ var mayImport = map[string][]string{
 	"lab/scenario": {
 		"lab", "lab/diagnosis", "lab/evidence", "lab/record", "lab/sidecar", "lab/traffic", "lab/wait", "scenarios", "topology",
 	},
+	"docs/schema": {},
 	"scenarios":   {},
-	"cmd/pmtulab": {"lab", "lab/guest", "lab/record", "lab/report", "lab/scenario"},
+	"cmd/pmtulab": {"lab", "lab/guest", "lab/record", "lab/report", "lab/scenario", "docs/schema", "topology"},
 	"e2e":         {},
 }
 

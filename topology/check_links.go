@@ -34,10 +34,10 @@ func (v *validator) checkNames() {
 	unique := func(path, what, name string) {
 		v.name(path, what, name, 15)
 		if first, ok := taken[name]; ok && name != "" {
-			v.wrong(path, fmt.Sprintf("%s: the name %s is taken", what, quote(name)), "the first is "+first)
+			v.wrong(path, fmt.Sprintf("%s %s: a %s has this name already", what, quote(name), first), "choose another")
 			return
 		}
-		taken[name] = parent(path)
+		taken[name] = what
 	}
 	for i, n := range s.Nodes {
 		unique(item("$.nodes", i)+".name", "node", n.Name)

@@ -12,6 +12,10 @@ import (
 	"time"
 )
 
+// fallbackTunnel is the device from any to any that ipip may put into every
+// namespace.
+const fallbackTunnel = "tunl0"
+
 func (v *validator) checkDevices(n *Node, path string) {
 	type outer struct{ local, remote netip.Addr }
 	ends := map[outer]string{}
@@ -25,7 +29,10 @@ func (v *validator) checkDevices(n *Node, path string) {
 	for i, t := range n.Tunnels {
 		at := item(path+".tunnels", i)
 		what := fmt.Sprintf("tunnel %s of %s", t.Name, n.Name)
-		v.interfaceName(at+".name", "tunnel of "+n.Name, t.Name)
+		// A tunnel from any to any is that device where a node comes with it.
+		if t.Name != fallbackTunnel || t.Local.IsValid() || t.Remote.IsValid() {
+			v.interfaceName(at+".name", "tunnel of "+n.Name, t.Name)
+		}
 		v.oneOf(at+".mode", "mode", string(t.Mode), string(IPIP))
 		if t.MTU != 0 {
 			// IP_MAX_MTU less the outer header, as in ip_tunnel_change_mtu.
@@ -61,7 +68,7 @@ func (v *validator) checkInterfaceNames() {
 
 func (v *validator) checkSysctls(n *Node, path string) {
 	seen := map[string]string{}
-	known := append(v.facts[n.Name].deviceNames(), "all", "default", "tunl0")
+	known := append(v.facts[n.Name].deviceNames(), "all", "default", fallbackTunnel)
 	for _, key := range slices.Sorted(maps.Keys(n.Sysctls)) {
 		at := child(path+".sysctls", key)
 		file, err := SysctlPath(key)

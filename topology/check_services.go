@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// schedulers are those of the kernel (net/netfilter/ipvs/ip_vs_*.c).
-func schedulers() []string {
+// Schedulers are the names that VirtualService.Scheduler may have, those of the
+// kernel (net/netfilter/ipvs/ip_vs_*.c).
+func Schedulers() []string {
 	return []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos"}
 }
 
@@ -30,7 +31,7 @@ func (v *validator) checkServices(n *Node, path string) {
 			v.missing(at+".port", what+" has no port", "allowed: 1–65535")
 		}
 		v.oneOf(at+".protocol", "protocol", s.Protocol, "tcp", "udp")
-		v.oneOf(at+".scheduler", "scheduler", s.Scheduler, schedulers()...)
+		v.oneOf(at+".scheduler", "scheduler", s.Scheduler, Schedulers()...)
 		v.durationBetween(at+".persistence", what+": persistence", s.Persistence, 0, 31*24*time.Hour, time.Second)
 		if len(s.RealServers) == 0 {
 			v.missing(at+".real-servers", what+" has no real server", "write at least one")

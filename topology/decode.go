@@ -36,6 +36,11 @@ func Read(file string, data []byte) *Document {
 // Readable tells whether there is a mapping, at least in part.
 func (d *Document) Readable() bool { return d.root != nil && d.root.kind == mapping }
 
+// Has tells whether the document is a mapping with the key.
+func (d *Document) Has(key string) bool {
+	return d.Readable() && slices.ContainsFunc(d.root.fields, func(f field) bool { return f.key == key })
+}
+
 // Expand replaces every single value (not the keys) of the document by what f
 // makes of it. path is like $.nodes[0].name. Where f fails the value is not
 // decoded, and the error is its problem.
@@ -114,7 +119,7 @@ func (d *Document) Check(s Spec, prefix string, unread Problems) Problems {
 			within = append(within, Problem{Path: "$" + path})
 		}
 	}
-	return d.Locate(s.validate(within), prefix)
+	return d.Locate(append(s.validate(within), d.writtenZeros(s, prefix)...), prefix)
 }
 
 // Locate gives problems that have only a path their place in the document.
@@ -123,11 +128,7 @@ func (d *Document) Check(s Spec, prefix string, unread Problems) Problems {
 // likewise. A path that the document does not have (a missing key, a default)
 // gets the place of the nearest value around it.
 func (d *Document) Locate(p Problems, prefix string) Problems {
-	places := map[string]place{}
-	if d.root != nil {
-		d.root.index("$", places)
-	}
-	located := slices.Clone(p)
+	places, located := d.places(), slices.Clone(p)
 	for i := range located {
 		problem := &located[i]
 		problem.File = d.file
@@ -140,6 +141,15 @@ func (d *Document) Locate(p Problems, prefix string) Problems {
 		}
 	}
 	return located.Join(nil)
+}
+
+// places are those of all values, by path.
+func (d *Document) places() map[string]place {
+	places := map[string]place{}
+	if d.root != nil {
+		d.root.index("$", places)
+	}
+	return places
 }
 
 // decoder fills Go values from a tree and collects problems.
@@ -300,13 +310,13 @@ func scalarReader(target reflect.Value) func(*value) (remedy string, ok bool) {
 		return func(v *value) (string, bool) {
 			parsed, err := strconv.ParseInt(v.text, 10, target.Type().Bits())
 			target.SetInt(parsed)
-			return numberRemedy(v), err == nil && !v.quoted
+			return numberRemedy(v), err == nil && decimal(v)
 		}
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return func(v *value) (string, bool) {
 			parsed, err := strconv.ParseUint(v.text, 10, target.Type().Bits())
 			target.SetUint(parsed)
-			return numberRemedy(v), err == nil && !v.quoted
+			return numberRemedy(v), err == nil && decimal(v)
 		}
 	case reflect.Float32, reflect.Float64:
 		return func(v *value) (string, bool) {
@@ -319,11 +329,24 @@ func scalarReader(target reflect.Value) func(*value) (remedy string, ok bool) {
 	}
 }
 
+// decimal tells whether a whole number is the same to all readers: 010 is 8 to
+// some.
+func decimal(v *value) bool { return !v.quoted && !leadingZero(v.text) }
+
+func leadingZero(number string) bool {
+	digits := strings.TrimLeft(number, "+-")
+	return len(digits) > 1 && digits[0] == '0' && strings.Trim(digits, "0123456789") == ""
+}
+
 func numberRemedy(v *value) string {
-	if v.quoted {
+	switch {
+	case v.quoted:
 		return "write it without quotes"
+	case leadingZero(v.text):
+		return "write it without leading zeros"
+	default:
+		return "write a decimal number"
 	}
-	return "write a decimal number"
 }
 
 // describe names a type in the words of a document.

@@ -3,11 +3,14 @@
 package topology
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -120,6 +123,43 @@ func defaultMAC(topology, node, name string) string {
 	mac := net.HardwareAddr(sum[:6])
 	mac[0] = mac[0]&^1 | 2
 	return mac.String()
+}
+
+// writtenZeros finds values that the document has as 0 or "" at prefix, and for
+// which a default would be filled in silently.
+func (d *Document) writtenZeros(s Spec, prefix string) Problems {
+	var problems Problems
+	places := d.places()
+	var compare func(written, filled reflect.Value, path string)
+	compare = func(written, filled reflect.Value, path string) {
+		if zero, single := text(written); single {
+			_, there := places[prefix+strings.TrimPrefix(path, "$")]
+			if value, _ := text(filled); there && written.IsZero() && !filled.IsZero() {
+				problems = append(problems, Problem{
+					Path: path, What: fmt.Sprintf("%s: %s is not allowed", last(path), cmp.Or(zero, `""`)),
+					Remedy: "leave it out for the default, " + value,
+				})
+			}
+			return
+		}
+		switch written.Kind() {
+		case reflect.Struct:
+			for i := range written.NumField() {
+				compare(written.Field(i), filled.Field(i), child(path, yamlKey(written.Type().Field(i))))
+			}
+		case reflect.Slice, reflect.Array:
+			for i := range written.Len() {
+				compare(written.Index(i), filled.Index(i), item(path, i))
+			}
+		case reflect.Pointer:
+			if !written.IsNil() {
+				compare(written.Elem(), filled.Elem(), path)
+			}
+		default: // maps have no defaults
+		}
+	}
+	compare(reflect.ValueOf(s), reflect.ValueOf(s.WithDefaults()), "$")
+	return problems
 }
 
 // clone is a deep copy of s.

@@ -6,7 +6,6 @@ package topology
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -32,7 +31,6 @@ func (s Spec) Draw() []string {
 
 // drawing is the rows of all boxes and the wires that join some of them.
 type drawing struct {
-	spec  Spec
 	rows  []row
 	wires []*wire
 	lanes []lane
@@ -69,158 +67,33 @@ type lane struct {
 }
 
 func newDrawing(s Spec) *drawing {
-	d := &drawing{spec: s}
-	ends := map[string][]row{}
-	plug := func(w *wire, end, peer End) {
-		right := fmt.Sprintf("mtu %d", end.MTU)
-		if o := end.Offloads.String(); o != "" {
-			right = o + ", " + right
+	d := &drawing{}
+	cards, wires := s.cards()
+	for _, name := range wires {
+		d.wires = append(d.wires, &wire{name: name})
+	}
+	for _, c := range cards {
+		d.rows = append(d.rows, row{top: true, text: c.title()})
+		for _, l := range c.lines {
+			d.add(l)
 		}
-		ends[end.Node] = append(ends[end.Node], row{label: end.Name, text: d.addresses(end.Addresses), right: right, wire: w, peer: peer.Name + " of " + peer.Node})
-	}
-	for _, link := range s.Links {
-		w := &wire{}
-		d.wires = append(d.wires, w)
-		plug(w, link.Ends[0], link.Ends[1])
-		plug(w, link.Ends[1], link.Ends[0])
-	}
-	for _, segment := range s.Segments {
-		w := &wire{name: segment.Name}
-		d.wires = append(d.wires, w)
-		for _, port := range segment.Ports {
-			plug(w, port, End{})
-		}
-	}
-	for _, n := range s.Nodes {
-		d.box(n, ends[n.Name])
+		d.rows = append(d.rows, row{bottom: true})
 	}
 	return d
 }
 
-// box adds the rows of one node.
-func (d *drawing) box(n Node, ends []row) {
-	title := n.Name
-	if n.Kind != "" && string(n.Kind) != n.Name {
-		title += ": " + strings.ReplaceAll(string(n.Kind), "-", " ")
-	}
-	d.rows = append(d.rows, row{top: true, text: title})
-	for _, end := range ends {
-		d.add(end)
-	}
-	if len(n.Loopback) > 0 {
-		d.add(row{label: "lo", text: d.addresses(n.Loopback)})
-	}
-	for _, t := range n.Tunnels {
-		right := string(t.Mode)
-		if t.Remote.IsValid() {
-			right += fmt.Sprintf(" to %v", t.Remote)
-		}
-		if t.MTU != 0 {
-			right += fmt.Sprintf(", mtu %d", t.MTU)
-		}
-		d.add(row{label: t.Name, text: d.addresses(t.Addresses), right: right})
-	}
-	for _, s := range n.Services {
-		service := fmt.Sprintf("%v %s, %s", netip.AddrPortFrom(s.Address, s.Port), s.Protocol, s.Scheduler)
-		if s.Persistence != 0 {
-			service += fmt.Sprintf(", persistent %s", duration(s.Persistence))
-		}
-		d.add(row{label: "service", text: service})
-		for _, r := range s.RealServers {
-			d.add(row{text: "→ " + d.realServer(r, s.Port)})
-		}
-	}
-	for _, r := range n.Routes {
-		d.add(row{label: "route", text: r.String()})
-	}
-	if c := n.Sidecar; c != nil {
-		d.add(row{label: "sidecar", text: fmt.Sprintf(":%d, uid %d", c.Port, c.UID)})
-	}
-	d.rows = append(d.rows, row{bottom: true})
-}
-
 // add adds a row of a box, with further rows for what does not fit in one.
-func (d *drawing) add(r row) {
-	d.labels = max(d.labels, length(r.label))
-	lines := wrap(r.text, textWidth-length(r.right)-2)
-	r.text = lines[0]
+func (d *drawing) add(l line) {
+	d.labels = max(d.labels, length(l.label))
+	lines := wrap(l.text, textWidth-length(l.right)-2)
+	r := row{label: l.label, text: lines[0], right: l.right, peer: l.peer}
+	if l.wire >= 0 {
+		r.wire = d.wires[l.wire]
+	}
 	d.rows = append(d.rows, r)
 	for _, line := range lines[1:] {
 		d.rows = append(d.rows, row{text: line})
 	}
-}
-
-// addresses lists addresses and marks those that are a VIP of some service.
-func (d *drawing) addresses(prefixes []netip.Prefix) string {
-	words := make([]string, len(prefixes))
-	for i, p := range prefixes {
-		words[i] = p.String()
-		if d.spec.isVIP(p.Addr()) {
-			// A no-break space keeps the mark with its address.
-			words[i] += "\u00a0VIP"
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-func (s Spec) isVIP(addr netip.Addr) bool {
-	return slices.ContainsFunc(s.Nodes, func(n Node) bool {
-		return slices.ContainsFunc(n.Services, func(v VirtualService) bool { return v.Address == addr })
-	})
-}
-
-func (d *drawing) realServer(r RealServerEntry, port uint16) string {
-	words := []string{r.Address.String()}
-	if r.Port != port {
-		words[0] = netip.AddrPortFrom(r.Address, r.Port).String()
-	}
-	words = append(words, "by", string(r.Forwarding))
-	if r.Forwarding == Tunneling {
-		words = append(words, "(IPIP)")
-	}
-	if r.Weight != nil && *r.Weight != 1 {
-		words = append(words, fmt.Sprintf("weight %d", *r.Weight))
-	}
-	return strings.Join(words, " ")
-}
-
-// String is the route in the words of ip-route(8).
-func (r Route) String() string {
-	words := []string{r.To.String()}
-	add := func(set bool, format string, a ...any) {
-		if set {
-			words = append(words, fmt.Sprintf(format, a...))
-		}
-	}
-	add(r.Via.IsValid(), "via %v", r.Via)
-	add(r.Dev != "", "dev %s", r.Dev)
-	add(r.Src.IsValid(), "src %v", r.Src)
-	add(r.Priority != 0, "metric %d", r.Priority)
-	add(r.Table != 0 && r.Table != MainTable, "table %d", r.Table)
-	add(r.MTU != 0 && r.MTULock, "mtu lock %d", r.MTU)
-	add(r.MTU != 0 && !r.MTULock, "mtu %d", r.MTU)
-	add(r.AdvMSS != 0, "advmss %d", r.AdvMSS)
-	add(r.RTOMin != 0, "rto_min %s", duration(r.RTOMin))
-	add(r.RTT != 0, "rtt %s", duration(r.RTT))
-	add(r.Quickack, "quickack 1")
-	add(r.InitCwnd != 0, "initcwnd %d", r.InitCwnd)
-	add(r.InitRwnd != 0, "initrwnd %d", r.InitRwnd)
-	add(r.Window != 0, "window %d", r.Window)
-	return strings.Join(words, " ")
-}
-
-// String lists the offloads that are on, in the words of ethtool -K.
-func (o Offloads) String() string {
-	var words []string
-	for _, offload := range []struct {
-		on   bool
-		name string
-	}{{o.TSO, "tso"}, {o.GSO, "gso"}, {o.GRO, "gro"}, {o.TxChecksum, "tx"}} {
-		if offload.on {
-			words = append(words, offload.name)
-		}
-	}
-	return strings.Join(words, " ")
 }
 
 // layLanes gives every wire a lane, the first that is free over its rows and

@@ -22,6 +22,8 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("Parse took %v", took)
 		}
 		spec.Draw()
+		checkXML(t, spec.SVG())
+		checkMermaid(t, spec.Mermaid())
 		if err != nil {
 			if problems, ok := errors.AsType[Problems](err); !ok || len(problems) == 0 {
 				t.Errorf("Parse = %#v, want Problems", err)
@@ -30,6 +32,6 @@ func FuzzParse(f *testing.F) {
 		}
 		roundTrip(t, spec)
 		roundTrip(t, spec.WithDefaults())
-		checkDrawing(t, spec)
+		checkDrawings(t, spec)
 	})
 }

@@ -155,6 +155,7 @@ func Nearest(word string, known ...string) string {
 // spelling, when there is one, and the whole list.
 func Allowed(word string, known ...string) string {
 	const shown = 24
+	known = slices.DeleteFunc(slices.Clone(known), func(word string) bool { return word == "" })
 	list := "allowed: " + strings.Join(known[:min(shown, len(known))], ", ")
 	if len(known) > shown {
 		list += fmt.Sprintf(", … (%d in all)", len(known))

@@ -38,8 +38,10 @@ type Node struct {
 	// Loopback holds addresses of lo beside 127.0.0.1, each a /32: on lo a
 	// wider prefix would make its whole subnet local.
 	Loopback []netip.Prefix `yaml:"loopback,omitempty"`
-	Tunnels  []Tunnel       `yaml:"tunnels,omitempty"`
-	Routes   []Route        `yaml:"routes,omitempty"`
+	// Tunnels are its tunnel devices.
+	Tunnels []Tunnel `yaml:"tunnels,omitempty"`
+	// Routes are added in this order, once the interfaces are up.
+	Routes []Route `yaml:"routes,omitempty"`
 	// Services are IPVS virtual services of this node.
 	Services []VirtualService `yaml:"services,omitempty"`
 	// Sidecar redirects outbound TCP of the node through a proxy.
@@ -58,19 +60,24 @@ const (
 
 // Link is a veth pair between two nodes.
 type Link struct {
+	// Ends may differ in MTU. A packet that is more than 4 bytes, a VLAN tag,
+	// over the receiver's is then dropped, and no ICMP tells the sender
+	// (is_skb_forwardable).
 	Ends [2]End `yaml:"ends"`
 }
 
 // Segment is a bridge with one veth pair for each port. The bridge's own side
 // of each pair has the port's MTU and offloads as well.
 type Segment struct {
-	// Name is unique among nodes and segments.
-	Name  string `yaml:"name"`
-	Ports []End  `yaml:"ports"`
+	// Name is written like a node's and unique among nodes and segments.
+	Name string `yaml:"name"`
+	// Ports are the interfaces that it joins, 2–1024.
+	Ports []End `yaml:"ports"`
 }
 
 // End is one end of a veth pair within a node.
 type End struct {
+	// Node is the name of a node.
 	Node string `yaml:"node"`
 	// Name is the interface's name, at most 15 bytes. Default: eth0, eth1, …
 	// in the order of the Spec.
@@ -79,9 +86,11 @@ type End struct {
 	MTU int `yaml:"mtu,omitempty"`
 	// MAC defaults to a locally administered address made of the names of
 	// topology, node and interface, the same in every run.
-	MAC       string         `yaml:"mac,omitempty"`
+	MAC string `yaml:"mac,omitempty"`
+	// Addresses are IPv4 addresses with the prefix length of their subnet.
 	Addresses []netip.Prefix `yaml:"addresses,omitempty"`
-	Offloads  Offloads       `yaml:"offloads,omitempty"`
+	// Offloads are off unless named.
+	Offloads Offloads `yaml:"offloads,omitempty"`
 }
 
 // Offloads are the offloads of one interface. The zero value switches all of
@@ -100,6 +109,7 @@ type Offloads struct {
 
 // Tunnel is a tunnel device of a node.
 type Tunnel struct {
+	// Name is the interface's name, at most 15 bytes.
 	Name string `yaml:"name"`
 	// Mode is ipip, the default and the only one so far.
 	Mode TunnelMode `yaml:"mode,omitempty"`
@@ -108,7 +118,8 @@ type Tunnel struct {
 	Local  netip.Addr `yaml:"local,omitempty"`
 	Remote netip.Addr `yaml:"remote,omitempty"`
 	// MTU in bytes, 68–65515; 0 leaves the kernel's choice.
-	MTU       int            `yaml:"mtu,omitempty"`
+	MTU int `yaml:"mtu,omitempty"`
+	// Addresses are IPv4 addresses, such as VIPs, with prefix length.
 	Addresses []netip.Prefix `yaml:"addresses,omitempty"`
 }
 
@@ -155,20 +166,24 @@ type Route struct {
 
 // VirtualService is one IPVS virtual service.
 type VirtualService struct {
+	// Address is the VIP, which the node holds.
 	Address netip.Addr `yaml:"address"`
-	Port    uint16     `yaml:"port"`
+	// Port is 1–65535.
+	Port uint16 `yaml:"port"`
 	// Protocol is tcp (the default) or udp.
 	Protocol string `yaml:"protocol,omitempty"`
 	// Scheduler is rr (the default), wrr, lc, wlc, lblc, lblcr, dh, sh, sed,
 	// nq, fo, ovf, mh or twos, as far as the kernel has it.
 	Scheduler string `yaml:"scheduler,omitempty"`
 	// Persistence keeps a client on its real server, whole seconds; 0 is off.
-	Persistence time.Duration     `yaml:"persistence,omitempty"`
+	Persistence time.Duration `yaml:"persistence,omitempty"`
+	// RealServers are the destinations, at least one.
 	RealServers []RealServerEntry `yaml:"real-servers"`
 }
 
 // RealServerEntry is one destination of a virtual service.
 type RealServerEntry struct {
+	// Address is that of a node.
 	Address netip.Addr `yaml:"address"`
 	// Port defaults to the service's; it must be that for tunnel and
 	// direct-route forwarding.
@@ -190,12 +205,12 @@ const (
 
 // Sidecar is an Envoy-like transparent TCP proxy in its node.
 type Sidecar struct {
-	// Port is where it listens, default 15001.
+	// Port is where it listens, 1–65535, default 15001.
 	Port uint16 `yaml:"port,omitempty"`
 	// UID is the user it runs as and whose traffic is not redirected,
 	// default 1337.
 	UID int `yaml:"uid,omitempty"`
-	// ConnectTimeout bounds the upstream connect, default 10 s.
+	// ConnectTimeout bounds the upstream connect, 1 ms–1 h, default 10 s.
 	ConnectTimeout time.Duration `yaml:"connect-timeout,omitempty"`
 }
 

@@ -91,17 +91,19 @@ func (v *value) index(path string, places map[string]place) {
 func parseTree(file string, data []byte) (*value, Problems) {
 	b := &builder{file: file, anchors: map[string]*value{}}
 	if len(data) > maxDocument {
-		b.problem(place{}, "$", fmt.Sprintf("the document has %d bytes", len(data)), fmt.Sprintf("at most %d are read", maxDocument))
-		return nil, b.problems
-	}
-	if !utf8.Valid(data) {
-		b.problem(place{}, "$", "the document is not UTF-8 text", "save it in UTF-8")
+		b.problem(place{1, 1}, "$", fmt.Sprintf("the document has %d bytes", len(data)), fmt.Sprintf("at most %d are read", maxDocument))
 		return nil, b.problems
 	}
 	number := 0
 	for line := range bytes.Lines(data) {
 		if number++; len(line) > maxLine {
 			b.problem(place{number, 1}, "$", fmt.Sprintf("the line has %d bytes", len(line)), fmt.Sprintf("break it: at most %d are read", maxLine))
+			return nil, b.problems
+		}
+		if !utf8.Valid(line) {
+			before := strings.ToValidUTF8(string(line), "\uffff")
+			column := utf8.RuneCountInString(before[:strings.Index(before, "\uffff")]) + 1
+			b.problem(place{number, column}, "$", "the document is not UTF-8 text", "save it in UTF-8")
 			return nil, b.problems
 		}
 	}
@@ -153,7 +155,11 @@ func (b *builder) parse(text string) (node ast.Node) {
 		if errors.As(err, &syntax) {
 			at, what = tokenPlace(syntax.GetToken()), syntax.GetMessage()
 		}
-		b.problem(at, "$", "YAML syntax: "+what, "")
+		if indentedByTab(text, at.line) {
+			b.problem(place{at.line, 1}, "$", "a tab indents the line", "indent with spaces")
+			return nil
+		}
+		b.problem(at, "$", "YAML syntax: "+what, "check colons, quotes, brackets and indentation, here and just above")
 		return nil
 	}
 	var bodies []ast.Node
@@ -172,6 +178,16 @@ func (b *builder) parse(text string) (node ast.Node) {
 		b.problem(nodePlace(bodies[1]), "$", "the file holds more than one document", "keep one document in a file")
 		return nil
 	}
+}
+
+// indentedByTab tells whether a tab is in the indentation of a line, from 1.
+func indentedByTab(text string, number int) bool {
+	for line := range strings.Lines(text) {
+		if number--; number == 0 {
+			return strings.Contains(line[:len(line)-len(strings.TrimLeft(line, " \t"))], "\t")
+		}
+	}
+	return false
 }
 
 // tooDeep finds nesting that would make the parser recurse without bound:

@@ -211,7 +211,7 @@ func (v *validator) between(path, what string, n, low, high int) {
 func (v *validator) durationBetween(path, what string, d, low, high, unit time.Duration) {
 	switch {
 	case d < low || d > high:
-		v.wrong(path, fmt.Sprintf("%s %v is out of range", what, d), fmt.Sprintf("allowed: %s–%s", duration(low), duration(high)))
+		v.wrong(path, fmt.Sprintf("%s %s is out of range", what, duration(d)), fmt.Sprintf("allowed: %s–%s", duration(low), duration(high)))
 	case d%unit != 0:
 		v.wrong(path, fmt.Sprintf("%s %v is finer than the kernel keeps it", what, d), fmt.Sprintf("write a multiple of %v", unit))
 	}
@@ -300,6 +300,8 @@ func (v *validator) interfaceName(path, what, name string) {
 	switch {
 	case name == "":
 		v.missing(path, what+" has no name", "write one")
+	case name == fallbackTunnel:
+		v.wrong(path, fmt.Sprintf("%s: the name %q is that of the kernel's own tunnel device", what, name), "choose another")
 	case name == "lo" || name == "all" || name == "default" || name == "." || name == "..":
 		v.wrong(path, fmt.Sprintf("%s: the name %q has a meaning of its own", what, name), "choose another")
 	case len(name) > 15 || strings.Trim(name, nameCharacters+".") != "":

@@ -34,7 +34,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.AddCommand(runCommand(), scenariosCommand(), mitigationsCommand(), vmCommand())
+	root.AddCommand(runCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), schemaCommand(), vmCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -9,16 +9,39 @@ import (
 	"github.com/pmtulab/pmtulab/lab/record"
 )
 
-// JSON writes r in its published form.
+// JSON writes r in its published form, in which a list or mapping without
+// elements is empty, never null.
 func JSON(w io.Writer, r record.Result) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	if err := e.Encode(r); err != nil {
+	if err := e.Encode(withoutNulls(r)); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
 	return nil
 }
+
+func withoutNulls(r record.Result) record.Result {
+	r.Requests, r.Stalls = orEmpty(r.Requests), orEmpty(r.Stalls)
+	r.Exceptions, r.Expectations = orEmpty(r.Exceptions), orEmpty(r.Expectations)
+	if r.Counters == nil {
+		r.Counters = map[string]map[string]int64{}
+	}
+	for i := range r.Requests {
+		r.Requests[i].ClassReasons = orEmpty(r.Requests[i].ClassReasons)
+	}
+	for i := range r.Stalls {
+		waits := orEmpty(r.Stalls[i].Waits)
+		for j := range waits {
+			waits[j].Evidence = orEmpty(waits[j].Evidence)
+		}
+		r.Stalls[i].Waits = waits
+	}
+	return r
+}
+
+// orEmpty is a copy of list that is not nil.
+func orEmpty[T any](list []T) []T { return append(make([]T, 0, len(list)), list...) }
 
 // JUnit writes the expectations of r as a JUnit test suite, one case for each,
 // and one more for a run that ended with neither pass nor fail.

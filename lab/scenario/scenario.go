@@ -16,9 +16,10 @@ import (
 
 // Scenario is an experiment.
 type Scenario struct {
+	// Name is 1–32 letters, digits, dashes and underscores.
 	Name string `yaml:"name"`
 	// Summary is one line for lists.
-	Summary string `yaml:"summary"`
+	Summary string `yaml:"summary,omitempty"`
 	// Base is a built-in scenario whose settings, topology and servers this
 	// one shares; what is given here goes before.
 	Base     string        `yaml:"base,omitempty"`
@@ -42,11 +43,12 @@ type Scenario struct {
 
 // Mitigation is a change to the network and what is expected with it.
 type Mitigation struct {
+	// Name is written like a scenario's.
 	Name string `yaml:"name"`
 	// Summary is one line for lists.
-	Summary string `yaml:"summary"`
+	Summary string `yaml:"summary,omitempty"`
 	// Command is what an administrator would type.
-	Command string `yaml:"command"`
+	Command string `yaml:"command,omitempty"`
 	// Note is what to know about the outcome, one or two sentences.
 	Note string `yaml:"note,omitempty"`
 	// Routes replace routes of nodes, or are added.
@@ -55,20 +57,23 @@ type Mitigation struct {
 	Devices []NodeDevice `yaml:"devices,omitempty"`
 	// Expect replaces the scenario's expectations when the change is made
 	// before any connection, Live when it is made while connections are idle.
-	Expect []Expect `yaml:"expect"`
+	Expect []Expect `yaml:"expect,omitempty"`
 	Live   []Expect `yaml:"live,omitempty"`
 }
 
 // NodeDevice is the MTU in bytes of one interface of a node. The other end of
 // its link keeps its own.
 type NodeDevice struct {
+	// Node and Name are those of the node and of its interface.
 	Node string `yaml:"node"`
 	Name string `yaml:"name"`
-	MTU  int    `yaml:"mtu"`
+	// MTU in bytes, 68–65535.
+	MTU int `yaml:"mtu"`
 }
 
 // NodeRoute is a route of one node.
 type NodeRoute struct {
+	// Node is the name of a node.
 	Node  string         `yaml:"node"`
 	Route topology.Route `yaml:"route"`
 }
@@ -76,26 +81,33 @@ type NodeRoute struct {
 // Setting is an integer that the user may change with --set. In the file
 // "$(name)", "$(name + 20)" and "$(name - 20)" stand for it.
 type Setting struct {
-	Name    string `yaml:"name"`
-	Default int    `yaml:"default"`
+	// Name is 1–32 lower-case letters, digits and dashes, a letter first.
+	Name string `yaml:"name"`
+	// Default is the value without --set.
+	Default int `yaml:"default"`
 	// Min and Max bound the value, both included.
 	Min int `yaml:"min"`
 	Max int `yaml:"max"`
 	// Help is one line with the unit.
-	Help string `yaml:"help"`
+	Help string `yaml:"help,omitempty"`
 }
 
 // Server is an HTTPS server.
 type Server struct {
-	Node    string         `yaml:"node"`
+	// Node is the name of a node.
+	Node string `yaml:"node"`
+	// Address is where it listens, IPv4 with port.
 	Address netip.AddrPort `yaml:"address"`
 }
 
 // Connection is an HTTPS connection that a step opens.
 type Connection struct {
-	Name string         `yaml:"name"`
-	From string         `yaml:"from"`
-	To   netip.AddrPort `yaml:"to"`
+	// Name is written like a scenario's.
+	Name string `yaml:"name"`
+	// From is the name of the node that connects.
+	From string `yaml:"from"`
+	// To is where it connects to, IPv4 with port.
+	To netip.AddrPort `yaml:"to"`
 	// PostQuantum offers X25519MLKEM768, whose ClientHello takes two segments.
 	PostQuantum bool `yaml:"post-quantum,omitempty"`
 }
@@ -121,6 +133,7 @@ type Step struct {
 
 // ExpireStep names a PMTU exception that is there when the step begins.
 type ExpireStep struct {
+	// Node has it, and Exception is its destination.
 	Node      string     `yaml:"node"`
 	Exception netip.Addr `yaml:"exception"`
 }
@@ -139,11 +152,14 @@ func (s Step) actions() int {
 // RequestStep is one request. Its size is Bytes, or Segments times the send MSS
 // that the wire socket has at the time.
 type RequestStep struct {
+	// Connection is the name of one that is open.
 	Connection string `yaml:"connection"`
 	// Name defaults to the connection's.
-	Name     string `yaml:"name,omitempty"`
-	Bytes    int    `yaml:"bytes,omitempty"`
-	Segments int    `yaml:"segments,omitempty"`
+	Name string `yaml:"name,omitempty"`
+	// Bytes is what one TLS record carries, 256–16406 in all. Segments is at
+	// most 10, the initial window.
+	Bytes    int `yaml:"bytes,omitempty"`
+	Segments int `yaml:"segments,omitempty"`
 	// Timeout is when the application gives up; default 20 s.
 	Timeout time.Duration `yaml:"timeout,omitempty"`
 }
@@ -161,6 +177,7 @@ func (r RequestStep) name() string {
 // Request), a connection's handshake (Connection), a PMTU exception (Exception
 // and Node).
 type Expect struct {
+	// Request is the name of a request, and Class what must happen to it.
 	Request string       `yaml:"request,omitempty"`
 	Class   record.Class `yaml:"class,omitempty"`
 	// SendMSS is that of the wire socket just before the write, in bytes.
@@ -173,15 +190,21 @@ type Expect struct {
 	// first sampled timer predicts, beside one tick of the kernel's timers.
 	PredictedWithin time.Duration `yaml:"predicted-within,omitempty"`
 
+	// Node is the name of a node, and Counter that of a kernel counter, such
+	// as Icmp.InDestUnreachs. Equals is how much it must have grown.
 	Node    string `yaml:"node,omitempty"`
 	Counter string `yaml:"counter,omitempty"`
 	Equals  *int64 `yaml:"equals,omitempty"`
 
+	// Connection is the name of a connection, and Leg the part of it. MSSOut
+	// and MSSIn are the MSS options of the two SYNs in bytes.
 	Connection string         `yaml:"connection,omitempty"`
 	Leg        record.LegName `yaml:"leg,omitempty"`
 	MSSOut     uint16         `yaml:"mss-out,omitempty"`
 	MSSIn      uint16         `yaml:"mss-in,omitempty"`
 
+	// Exception is the destination of a PMTU exception, and MTU what it says
+	// in bytes.
 	Exception netip.Addr `yaml:"exception,omitempty"`
 	MTU       int        `yaml:"mtu,omitempty"`
 }
