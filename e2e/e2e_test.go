@@ -25,6 +25,27 @@ func TestEndToEnd(t *testing.T) {
 	RunSpecs(t, "pmtulab end to end")
 }
 
+// needs labels specs with every capability that a built-in scenario needs, by
+// the names that PMTULAB_REQUIRE and ginkgo's label filter take.
+func needs(name string, change ...func(scenario.Scenario) scenario.Scenario) Labels {
+	file, data, err := scenario.Read(name)
+	if err != nil {
+		panic(err)
+	}
+	s, err := scenario.Parse(file, data, nil)
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range change {
+		s = f(s)
+	}
+	var labels Labels
+	for _, need := range s.Needs() {
+		labels = append(labels, need.Name)
+	}
+	return labels
+}
+
 // parse reads a built-in scenario with "key=value" settings.
 func parse(name string, settings map[string]string) scenario.Scenario {
 	GinkgoHelper()
@@ -43,9 +64,14 @@ func with(s scenario.Scenario, mitigation string, live bool) scenario.Scenario {
 	return s
 }
 
-// perform runs s here and requires that nothing of the evidence was lost.
+// perform runs s here, where this machine can, and requires that nothing of the
+// evidence was lost.
 func perform(ctx context.Context, s scenario.Scenario) record.Result {
 	GinkgoHelper()
+	for _, need := range s.Needs() {
+		Expect(CurrentSpecReport().Labels()).To(ContainElement(need.Name), "a spec is labelled with what it needs")
+	}
+	lab.Require(GinkgoT(), lab.Missing(lab.Try(s.Needs()...)))
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	r := scenario.Run(ctx, s, scenario.Options{Progress: func(line string) { GinkgoWriter.Println(line) }})

@@ -11,7 +11,7 @@ import (
 
 // The remedies of the field report, each on its own: made before any connection
 // exists, and live, while A and B are idle.
-var _ = Describe("The field report's mitigations", Label("ipvs", "ipip", "sidecar"), func() {
+var _ = Describe("The field report's mitigations", needs("report"), func() {
 	none := map[string]map[string]int64{"client": {}, "lb": {}, "real": {}}
 
 	DescribeTable("leave both requests clean", func(ctx SpecContext, mitigation string, live bool, offered, answered int) {

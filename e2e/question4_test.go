@@ -12,7 +12,7 @@ import (
 // fast lets exceptions live for two seconds, the least that the steps need.
 var fast = map[string]string{"expires": "2"}
 
-var _ = Describe("Question 4: a PMTU exception that expires under established connections", Label("ipvs", "ipip", "sidecar"), func() {
+var _ = Describe("Question 4: a PMTU exception that expires under established connections", needs("question-4"), func() {
 	It("stalls the connection whose MSS has grown back, once another has learned the path MTU again", func(ctx SpecContext) {
 		r := perform(ctx, parse("question-4", fast))
 		Expect(r.Verdict).To(Equal(record.Pass), "%v", r.Reasons)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pmtulab/pmtulab/lab/diagnosis"
 	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/lab/scenario"
 )
 
 // client ──┐
@@ -47,7 +48,7 @@ func counted(deltas map[string]map[string]int64) map[string]map[string]int64 {
 	return out
 }
 
-var _ = Describe("The field report", Ordered, ContinueOnFailure, Label("ipvs", "ipip", "sidecar"), func() {
+var _ = Describe("The field report", Ordered, ContinueOnFailure, needs("report"), func() {
 	var (
 		r    record.Result
 		a, b record.Request
@@ -191,14 +192,16 @@ var _ = Describe("The field report", Ordered, ContinueOnFailure, Label("ipvs", "
 	})
 })
 
-var _ = Describe("The field report, varied", Label("ipvs", "ipip"), func() {
-	It("stalls the application's own socket when there is no sidecar", func(ctx SpecContext) {
+var _ = Describe("The field report without a sidecar", needs("report", scenario.Scenario.WithoutSidecars), func() {
+	It("stalls the application's own socket", func(ctx SpecContext) {
 		r := perform(ctx, parse("report", nil).WithoutSidecars())
 		Expect(r.Verdict).To(Equal(record.Pass), "%v", r.Reasons)
 		Expect(request(r, "B").Class).To(Equal(record.PMTUStall))
 		Expect(request(r, "B").Connection.Upstream).To(BeNil())
 	})
+})
 
+var _ = Describe("The field report, varied", needs("report"), func() {
 	It("refuses every segment of a longer request", func(ctx SpecContext) {
 		r := perform(ctx, parse("report", map[string]string{"segments": "4"}))
 		Expect(r.Verdict).To(Equal(record.Pass), "%v", r.Reasons)

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pmtulab/pmtulab/lab/ipvs"
+	"github.com/pmtulab/pmtulab/lab/sidecar"
 	"github.com/pmtulab/pmtulab/lab/wait"
 	"github.com/pmtulab/pmtulab/topology"
 )
@@ -42,9 +43,7 @@ func deadline(t testing.TB) context.Context {
 func up(t testing.TB, spec topology.Spec) *Lab {
 	t.Helper()
 	l, err := Up(deadline(t), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
+	Require(t, err)
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)
@@ -168,6 +167,7 @@ func descriptors(t *testing.T) []string {
 }
 
 func TestNothingLeaks(t *testing.T) {
+	Require(t, Probe(report(false)))
 	ctx := deadline(t)
 	// The witness is a namespace outside of the lab with one end of a veth
 	// pair; the other end is in the lab, and with it the witness loses its own.
@@ -494,6 +494,7 @@ func checkSysctls(t *testing.T) *Lab {
 }
 
 func TestUpNamesMissingSysctl(t *testing.T) {
+	Require(t, Probe(report(false)))
 	spec := report(false)
 	spec.Nodes[1].Sysctls = map[string]string{"net.ipv4.no_such": "1"}
 	before := descriptors(t)
@@ -580,6 +581,20 @@ func TestCapabilitiesAreProbed(t *testing.T) {
 	for capability, has := range map[string]bool{"link kind ipip": ipip, "IPVS": hasIPVS} {
 		if !has && !strings.Contains(fmt.Sprint(probe), capability) {
 			t.Errorf("Probe does not name %s: %v", capability, probe)
+		}
+	}
+	spec := report(false)
+	spec.Nodes[0].Sidecar = &topology.Sidecar{}
+	for _, c := range Try(Needs(spec)...) {
+		switch c.Name {
+		case "redirect":
+			if c.Found != string(sidecar.Nftables) && c.Found != string(sidecar.IptablesLegacy) || c.Err != nil {
+				t.Errorf("redirect: found %q, %v", c.Found, c.Err)
+			}
+		default:
+			if c.Err != nil && (c.Name != "ipip" || ipip) {
+				t.Errorf("%s: %v", c.Name, c.Err)
+			}
 		}
 	}
 	if after := modules(); after != before {

@@ -64,14 +64,16 @@ func (ns *namespace) create(f func() error) error {
 	switch {
 	case err == nil:
 		return failed
-	case errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.EPERM): // the way back fails as well
 		err = &MissingError{
+			Name:       "netns",
 			Capability: "the right to create network namespaces",
 			Remedy:     "run as root (CAP_SYS_ADMIN), or run in a guest",
-			Err:        err,
+			Err:        unix.EPERM,
 		}
 	case errors.Is(err, unix.EINVAL):
 		err = &MissingError{
+			Name:       "netns",
 			Capability: "network namespaces",
 			Remedy:     "run on a kernel with CONFIG_NET_NS",
 			Err:        err,
@@ -84,6 +86,9 @@ func (ns *namespace) create(f func() error) error {
 func (ns *namespace) do(f func() error) error {
 	if ns.fd < 0 {
 		return ErrClosed
+	}
+	if ns.fd == ns.home { // entering it would need a privilege
+		return f()
 	}
 	return onThread(ns.home, func() error {
 		if err := unix.Setns(ns.fd, unix.CLONE_NEWNET); err != nil {

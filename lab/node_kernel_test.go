@@ -215,6 +215,7 @@ func TestStart(t *testing.T) {
 // SIGKILL of the process that holds a lab takes its children along, and with the
 // last of them the namespaces.
 func TestKillLeavesNothing(t *testing.T) {
+	Require(t, Probe(report(false)))
 	ctx := deadline(t)
 	parent := role.Command(ctx, roleParent)
 	// Held open: the child must not end because its input does.
@@ -259,6 +260,7 @@ func TestKillLeavesNothing(t *testing.T) {
 
 // Without the right to make namespaces the error says so, and what to do.
 func TestWithoutPrivilege(t *testing.T) {
+	Require(t, Probe(report(false)))
 	binary, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)

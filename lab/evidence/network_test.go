@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/pmtulab/pmtulab/lab/capability"
 	"github.com/pmtulab/pmtulab/lab/evidence"
 )
 
@@ -97,12 +98,15 @@ var _ evidence.Node = (*node)(nil)
 func newNode(t testing.TB, name string) *node {
 	t.Helper()
 	n := &node{name: name}
-	must(t, onThread(func() (err error) {
+	err := onThread(func() (err error) {
 		n.ns, err = netns.New()
 		return err
-	}))
+	})
+	if errors.Is(err, unix.EPERM) {
+		capability.Missing(t, err, "netns")
+	}
+	must(t, err)
 	t.Cleanup(func() { n.ns.Close() })
-	var err error
 	n.links, err = netlink.NewHandleAt(n.ns, unix.NETLINK_ROUTE)
 	must(t, err)
 	t.Cleanup(n.links.Close)

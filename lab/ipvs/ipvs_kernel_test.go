@@ -15,6 +15,8 @@ import (
 	moby "github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pmtulab/pmtulab/lab/capability"
 )
 
 // fresh is a namespace for one test, with lo up: a thread that never leaves it
@@ -40,7 +42,11 @@ func fresh(t *testing.T) Namespace {
 			job()
 		}
 	}()
-	if err := <-ready; err != nil {
+	err := <-ready
+	if errors.Is(err, unix.EPERM) {
+		capability.Missing(t, err, "netns")
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { close(jobs) })
@@ -54,6 +60,9 @@ func fresh(t *testing.T) Namespace {
 func open(t *testing.T, in Namespace) *Handle {
 	t.Helper()
 	h, err := Open(in)
+	if errors.Is(err, ErrNotSupported) {
+		capability.Missing(t, err, "ipvs")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,11 @@ COMMIT
 `, iptablesChain)
 }
 
+// iptablesModules are those that the program or the kernel loads for the ruleset.
+func iptablesModules() []string {
+	return []string{"ip_tables", "iptable_nat", "xt_REDIRECT", "xt_owner", "xt_tcpudp"}
+}
+
 // iptablesRestore is the program that loads a ruleset.
 const iptablesRestore = "iptables-legacy-restore"
 

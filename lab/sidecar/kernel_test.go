@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/pmtulab/pmtulab/lab/capability"
 	"github.com/pmtulab/pmtulab/lab/wait"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -48,11 +49,14 @@ func newNode(t *testing.T) *node {
 		n.ns, err = netns.New()
 		made <- err
 	}()
-	if err := <-made; err != nil {
-		t.Fatalf("make a network namespace (run as root): %v", err)
+	err := <-made
+	if errors.Is(err, unix.EPERM) {
+		capability.Missing(t, err, "netns")
+	}
+	if err != nil {
+		t.Fatalf("make a network namespace: %v", err)
 	}
 	t.Cleanup(func() { n.ns.Close() })
-	var err error
 	if n.nl, err = netlink.NewHandleAt(n.ns, unix.NETLINK_ROUTE); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +179,9 @@ func start(t *testing.T, n *node, cfg Config) *Process {
 	t.Helper()
 	began := time.Now()
 	p, err := Start(t.Context(), cfg, n.namespace())
+	if errors.Is(err, ErrNoRedirect) {
+		capability.Missing(t, err, "redirect")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

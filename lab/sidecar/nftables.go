@@ -28,6 +28,11 @@ import (
 //	}
 const nftTable = "pmtulab_sidecar"
 
+// nftablesModules are those that the kernel loads for the table.
+func nftablesModules() []string {
+	return []string{"nfnetlink", "nf_tables", "nft_chain_nat", "nft_redir"}
+}
+
 // installNftables makes the table in the namespace of the calling thread, in
 // one transaction: it is there as a whole or not at all.
 func (r *redirect) installNftables() (err error) {

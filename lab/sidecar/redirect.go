@@ -68,6 +68,32 @@ func (r *redirect) install(ctx context.Context, ns Namespace) error {
 	return nil
 }
 
+// Probe tells by use with which machinery a redirect can be made in ns, and
+// takes it away again. allow is asked before each is tried, with the modules
+// that the kernel may load for it; its error ends the probe. The error wraps
+// ErrNoRedirect when there is no way.
+func Probe(ctx context.Context, ns Namespace, allow func(modules ...string) error) (Machinery, error) {
+	r := &redirect{port: 1, with: Nftables}
+	if err := allow(nftablesModules()...); err != nil {
+		return "", err
+	}
+	if err := ns.Do(r.installNftables); nftablesLack(err) != nil {
+		r.with = IptablesLegacy
+		if _, err := findRestore(); err != nil {
+			return "", err
+		}
+		if err := allow(iptablesModules()...); err != nil {
+			return "", err
+		}
+		if err := restore(ctx, ns, r.iptablesInstall()); err != nil {
+			return "", err
+		}
+	} else if err != nil {
+		return "", fmt.Errorf("try a redirect with nftables: %w", err)
+	}
+	return r.with, r.remove(ctx, ns)
+}
+
 // remove takes the redirect away, and nothing else. It does nothing when there
 // is none.
 func (r *redirect) remove(ctx context.Context, ns Namespace) error {
