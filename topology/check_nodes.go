@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // fallbackTunnel is the device from any to any that ipip may put into every
@@ -83,11 +84,15 @@ func (v *validator) checkSysctls(n *Node, path string) {
 		if device := SysctlInterface(file); device != "" && !slices.Contains(known, device) {
 			v.missing(at, fmt.Sprintf("sysctl %s: node %s has no interface %s", key, n.Name, quote(device)), Allowed(device, known...))
 		}
-		if text := n.Sysctls[key]; text == "" || strings.ContainsAny(text, "\n\x00") || len(text) > 1024 {
+		if text := n.Sysctls[key]; text == "" || strings.ContainsFunc(text, controls) || len(text) > 1024 {
 			v.wrong(at, fmt.Sprintf("sysctl %s of %s: %s is not a value", key, n.Name, quote(text)), "write one line")
 		}
 	}
 }
+
+// controls tells whether r is a control character; a tab is not, since the
+// kernel separates numbers by tabs.
+func controls(r rune) bool { return r != '\t' && unicode.IsControl(r) }
 
 func (v *validator) checkRoutes(n *Node, path string) {
 	type route struct {

@@ -138,7 +138,7 @@ func sysctls(s *jsonschema.Schema) {
 	s.PropertyNames = text(`net[./][A-Za-z0-9_./-]*[A-Za-z0-9_-]`, "write it like net.ipv4.tcp_mtu_probing: only sysctls below net belong to a node")
 	longest := uint64(1024)
 	s.AdditionalProperties = &jsonschema.Schema{
-		MaxLength: &longest, Pattern: `^[^\n\x00]+$`,
+		MaxLength: &longest, Pattern: `^[^\x00-\x08\x0a-\x1f\x7f-\x9f]+$`,
 		Extras: map[string]any{"type": []string{"string", "number", "boolean"}, "patternErrorMessage": "write one line"},
 	}
 }

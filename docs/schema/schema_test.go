@@ -108,9 +108,13 @@ func compiled(t testing.TB, file string) *jsonschema.Schema {
 
 // check holds a document to a schema as an editor does.
 func check(s *jsonschema.Schema, data []byte) error {
-	asJSON, err := yaml.YAMLToJSON(data)
-	if err != nil {
+	var document any
+	if err := yaml.Unmarshal(data, &document); err != nil {
 		return fmt.Errorf("read YAML: %w", err)
+	}
+	asJSON, err := json.Marshal(document)
+	if err != nil {
+		return err
 	}
 	return checkJSON(s, asJSON)
 }
