@@ -25,8 +25,7 @@ func TestEndToEnd(t *testing.T) {
 	RunSpecs(t, "pmtulab end to end")
 }
 
-// needs labels specs with every capability that a built-in scenario needs, by
-// the names that PMTULAB_REQUIRE and ginkgo's label filter take.
+// needs labels specs with every capability that a built-in scenario needs.
 func needs(name string, change ...func(scenario.Scenario) scenario.Scenario) Labels {
 	file, data, err := scenario.Read(name)
 	if err != nil {
@@ -39,6 +38,12 @@ func needs(name string, change ...func(scenario.Scenario) scenario.Scenario) Lab
 	for _, f := range change {
 		s = f(s)
 	}
+	return needsOf(s)
+}
+
+// needsOf labels specs with every capability that a scenario needs, by the names
+// that PMTULAB_REQUIRE and ginkgo's label filter take.
+func needsOf(s scenario.Scenario) Labels {
 	var labels Labels
 	for _, need := range s.Needs() {
 		labels = append(labels, need.Name)

@@ -175,6 +175,16 @@ var mutants = []mutant{
 		}},
 		"Question 4.*only retransmits", "tiny-segments",
 	},
+	{
+		"the real servers have equal weights",
+		[]edit{{"e2e/pods_test.go", "Weight: new(2)", "Weight: new(1)"}},
+		"share connections", "weight 2",
+	},
+	{
+		"both pods have one namespace",
+		[]edit{{"e2e/pods_test.go", `"elsewhere": "other"`, `"elsewhere": "pod"`}},
+		"stall when a neighbour", "what another namespace has learned",
+	},
 }
 
 // spec is one entry of Ginkgo's JSON report.

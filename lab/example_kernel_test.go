@@ -4,44 +4,57 @@ package lab_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/netip"
+	"log"
+	"time"
 
 	"github.com/pmtulab/pmtulab/lab"
 	"github.com/pmtulab/pmtulab/topology"
 )
 
-// Two nodes and a cable; one byte goes over it.
+// A network of two nodes on one segment, up for as long as it takes to connect.
+// As root.
 func Example() {
-	ctx := context.Background()
-	l, err := lab.Up(ctx, topology.Spec{
-		Name:  "pair",
-		Nodes: []topology.Node{{Name: "client"}, {Name: "server"}},
-		Links: []topology.Link{{Ends: [2]topology.End{
-			{Node: "client", MTU: 1400, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}},
-			{Node: "server", MTU: 1400, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}},
-		}}},
-	})
+	spec, err := topology.Parse("pair.yaml", []byte(`
+name: pair
+nodes:
+  - name: client
+  - name: server
+segments:
+  - name: lan
+    ports:
+      - {node: client, addresses: [10.0.0.1/24]}
+      - {node: server, addresses: [10.0.0.2/24], mtu: 1400}
+`))
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	l, err := lab.Up(ctx, spec)
+	var missing *lab.MissingError
+	if errors.As(err, &missing) {
+		log.Fatalf("cannot run here; %s", missing.Remedy)
+	} else if err != nil {
+		log.Fatal(err)
 	}
 	defer l.Close()
 
-	listener, err := l.Node("server").Listen(ctx, nil, "tcp4", "10.0.0.2:80")
+	server, err := l.Node("server").Listen(ctx, nil, "tcp4", "10.0.0.2:80")
 	if err != nil {
-		fmt.Println(err)
+		log.Print(err)
 		return
 	}
-	defer listener.Close()
-	conn, err := l.Node("client").Dial(ctx, nil, "tcp4", "10.0.0.2:80")
+	defer server.Close()
+	c, err := l.Node("client").Dial(ctx, nil, "tcp4", "10.0.0.2:80")
 	if err != nil {
-		fmt.Println(err)
+		log.Print(err)
 		return
 	}
-	defer conn.Close()
-	fmt.Println(conn.RemoteAddr(), "over an MTU of", l.Links()[0].MTU)
-	// Output: 10.0.0.2:80 over an MTU of 1400
+	defer c.Close()
+	fmt.Println("connected to", c.RemoteAddr())
+	// Output: connected to 10.0.0.2:80
 }
 
 // Inside Do the calling code is in the node; a socket that is opened there

@@ -42,5 +42,5 @@ func Example() {
 	for _, s := range services {
 		fmt.Println(s.Address, s.Port, s.Scheduler, s.Destinations[0].Address, s.Destinations[0].Forwarding)
 	}
-	// Output: 10.0.0.2 443 rr 10.0.0.6 tunnel
+	// Output: 10.0.0.2 443 rr 10.0.0.6 Tunnel
 }
