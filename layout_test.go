@@ -32,9 +32,10 @@ var mayImport = map[string][]string{
 	"lab/scenario": {
 		"lab", "lab/diagnosis", "lab/evidence", "lab/record", "lab/sidecar", "lab/traffic", "lab/wait", "scenarios", "topology",
 	},
+	"lab/series":  {"lab/record"},
 	"docs/schema": {},
 	"scenarios":   {},
-	"cmd/pmtulab": {"lab", "lab/guest", "lab/record", "lab/report", "lab/scenario", "docs/schema", "topology"},
+	"cmd/pmtulab": {"lab", "lab/guest", "lab/record", "lab/report", "lab/scenario", "lab/series", "docs/schema", "topology"},
 	"e2e":         {},
 }
 

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/pmtulab/pmtulab/lab"
 	"github.com/pmtulab/pmtulab/lab/guest"
@@ -24,7 +25,7 @@ func main() {
 
 // command runs one command line and returns the exit code of the process.
 func command(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(context.Background())
 	defer stop()
 	root := &cobra.Command{
 		Use:           "pmtulab",
@@ -34,7 +35,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.AddCommand(runCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), schemaCommand(), vmCommand())
+	root.AddCommand(runCommand(), doctorCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), schemaCommand(), vmCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -42,9 +43,13 @@ func command(args []string, stdout, stderr io.Writer) int {
 
 	err := root.ExecuteContext(ctx)
 	var exit *exitError
+	var interrupted *interruptError
 	switch {
 	case err == nil:
 		return record.ExitPass
+	case errors.As(err, &interrupted):
+		fmt.Fprintln(stderr, "pmtulab:", interrupted)
+		return 128 + int(interrupted.signal)
 	case errors.As(err, &exit):
 		if exit.err != nil {
 			fmt.Fprintln(stderr, "pmtulab:", exit.err)
@@ -56,6 +61,29 @@ func command(args []string, stdout, stderr io.Writer) int {
 		return record.ExitUsage
 	}
 }
+
+// interruptible is a context that ends with the first SIGINT or SIGTERM, with an
+// *interruptError as its cause. The second has its usual effect.
+func interruptible(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(&interruptError{s.(syscall.Signal)})
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// interruptError ends the command with 128 and the number of the signal, as a
+// shell would tell it.
+type interruptError struct{ signal syscall.Signal }
+
+func (e *interruptError) Error() string { return "interrupted by " + unix.SignalName(e.signal) }
 
 // exitError ends the command with a code; err is nil when all has been said.
 type exitError struct {

@@ -4,6 +4,8 @@
 // and the code that prints. It builds on every operating system.
 package record
 
+import "slices"
+
 // Verdict is the outcome of a run as a whole.
 type Verdict string
 
@@ -44,6 +46,14 @@ func (v Verdict) ExitCode() int {
 	default:
 		return ExitError
 	}
+}
+
+// Worse tells whether v weighs more than other when several runs are judged
+// together. An error comes first, for the series is then not complete; a failure
+// that was measured stands, whatever other runs could not tell.
+func (v Verdict) Worse(other Verdict) bool {
+	order := []Verdict{Pass, Inconclusive, Fail, Unsupported, Error}
+	return slices.Index(order, v) > slices.Index(order, other)
 }
 
 // GuestOutcome is how a guest ended. Only Finished says anything about the

@@ -9,14 +9,25 @@ import (
 	"github.com/pmtulab/pmtulab/lab/record"
 )
 
-// JSON writes r in its published form, in which a list or mapping without
-// elements is empty, never null.
-func JSON(w io.Writer, r record.Result) error {
+// JSON writes a value of package record in its published form, in which a list or
+// mapping without elements is empty, never null.
+func JSON[T any](w io.Writer, v T) error {
+	var published any = v
+	switch v := published.(type) {
+	case record.Result:
+		published = withoutNulls(v)
+	case record.Series:
+		v.Runs = orEmpty(v.Runs)
+		for i := range v.Runs {
+			v.Runs[i] = withoutNulls(v.Runs[i])
+		}
+		published = v
+	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	if err := e.Encode(withoutNulls(r)); err != nil {
-		return fmt.Errorf("write the result: %w", err)
+	if err := e.Encode(published); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil
 }
@@ -46,52 +57,100 @@ func orEmpty[T any](list []T) []T { return append(make([]T, 0, len(list)), list.
 // JUnit writes the expectations of r as a JUnit test suite, one case for each,
 // and one more for a run that ended with neither pass nor fail.
 func JUnit(w io.Writer, r record.Result) error {
-	type message struct {
-		Message string `xml:"message,attr"`
-	}
-	type testcase struct {
-		Name    string   `xml:"name,attr"`
-		Class   string   `xml:"classname,attr"`
-		Failure *message `xml:"failure,omitempty"`
-		Error   *message `xml:"error,omitempty"`
-		Skipped *message `xml:"skipped,omitempty"`
-	}
-	suite := struct {
-		XMLName  xml.Name   `xml:"testsuite"`
-		Name     string     `xml:"name,attr"`
-		Tests    int        `xml:"tests,attr"`
-		Failures int        `xml:"failures,attr"`
-		Errors   int        `xml:"errors,attr"`
-		Skipped  int        `xml:"skipped,attr"`
-		Time     string     `xml:"time,attr"`
-		Cases    []testcase `xml:"testcase"`
-	}{Name: r.Scenario, Time: fmt.Sprintf("%.3f", r.Duration/1000)}
-	class := fmt.Sprintf("%s on Linux %s", r.Scenario, r.Runtime.Kernel)
+	suite := newSuite(r.Scenario, r.Runtime, r.Duration)
 	for _, x := range r.Expectations {
-		c := testcase{Name: x.Name, Class: class}
+		var failure string
 		if !x.OK {
-			c.Failure = &message{fmt.Sprintf("expected %s, measured %s", x.Limit, x.Actual)}
-			suite.Failures++
+			failure = fmt.Sprintf("expected %s, measured %s", x.Limit, x.Actual)
 		}
-		suite.Cases = append(suite.Cases, c)
+		suite.expectation(x.Name, failure)
 	}
-	for _, reason := range r.Reasons {
-		switch r.Verdict {
+	suite.verdict(r.Verdict, r.Reasons)
+	return suite.write(w)
+}
+
+// SeriesJUnit is JUnit for a series: an expectation fails that was not met in
+// every run.
+func SeriesJUnit(w io.Writer, s record.Series) error {
+	suite := newSuite(s.Scenario, s.Runtime, s.Duration)
+	for _, x := range s.Expectations {
+		var failure string
+		if x.Met < x.Runs {
+			failure = fmt.Sprintf("expected %s, not met in %d of %d runs; run %d measured %s", x.Limit, x.Runs-x.Met, x.Runs, x.FirstUnmet, x.Actual)
+		}
+		suite.expectation(x.Name, failure)
+	}
+	suite.verdict(s.Verdict, s.Reasons)
+	return suite.write(w)
+}
+
+// testSuite is the root of a JUnit file.
+type testSuite struct {
+	XMLName  xml.Name   `xml:"testsuite"`
+	Name     string     `xml:"name,attr"`
+	Tests    int        `xml:"tests,attr"`
+	Failures int        `xml:"failures,attr"`
+	Errors   int        `xml:"errors,attr"`
+	Skipped  int        `xml:"skipped,attr"`
+	Time     string     `xml:"time,attr"`
+	Cases    []testCase `xml:"testcase"`
+	class    string
+}
+
+type testCase struct {
+	Name    string       `xml:"name,attr"`
+	Class   string       `xml:"classname,attr"`
+	Failure *testMessage `xml:"failure,omitempty"`
+	Error   *testMessage `xml:"error,omitempty"`
+	Skipped *testMessage `xml:"skipped,omitempty"`
+}
+
+type testMessage struct {
+	Message string `xml:"message,attr"`
+}
+
+func newSuite(scenario string, on record.Runtime, took record.Ms) *testSuite {
+	return &testSuite{
+		Name: scenario, Time: fmt.Sprintf("%.3f", took/1000), class: fmt.Sprintf("%s on Linux %s", scenario, on.Kernel),
+	}
+}
+
+// expectation adds a case; failure is empty when it was met.
+func (s *testSuite) expectation(name, failure string) {
+	c := testCase{Name: name, Class: s.class}
+	if failure != "" {
+		c.Failure = &testMessage{failure}
+		s.Failures++
+	}
+	s.Cases = append(s.Cases, c)
+}
+
+// verdict adds a case for each reason of a verdict that is neither pass nor fail.
+func (s *testSuite) verdict(v record.Verdict, reasons []string) {
+	for _, reason := range reasons {
+		c := testCase{Name: string(v), Class: s.class}
+		switch v {
 		case record.Error, record.Inconclusive:
-			suite.Cases = append(suite.Cases, testcase{Name: string(r.Verdict), Class: class, Error: &message{reason}})
-			suite.Errors++
+			c.Error = &testMessage{reason}
+			s.Errors++
 		case record.Unsupported:
-			suite.Cases = append(suite.Cases, testcase{Name: string(r.Verdict), Class: class, Skipped: &message{reason}})
-			suite.Skipped++
+			c.Skipped = &testMessage{reason}
+			s.Skipped++
+		default:
+			continue
 		}
+		s.Cases = append(s.Cases, c)
 	}
-	suite.Tests = len(suite.Cases)
+}
+
+func (s *testSuite) write(w io.Writer) error {
+	s.Tests = len(s.Cases)
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return fmt.Errorf("write the JUnit report: %w", err)
 	}
 	e := xml.NewEncoder(w)
 	e.Indent("", "  ")
-	if err := e.Encode(suite); err != nil {
+	if err := e.Encode(s); err != nil {
 		return fmt.Errorf("write the JUnit report: %w", err)
 	}
 	if _, err := io.WriteString(w, "\n"); err != nil {

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -81,22 +83,38 @@ func golden(t *testing.T, name string, got []byte) {
 
 func TestTerminal(t *testing.T) {
 	for name, r := range results(t) {
-		var plain, colored bytes.Buffer
-		if err := Terminal(&plain, r, false); err != nil {
+		t.Run(name, func(t *testing.T) {
+			text(t, name, func(w io.Writer, s Style) error { return Terminal(w, r, s) })
+		})
+	}
+}
+
+// sgr is an escape sequence that changes the looks of text.
+var sgr = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+
+// text holds a renderer to its golden file, 100 columns wide, and to the width
+// of other terminals.
+func text(t *testing.T, name string, render func(io.Writer, Style) error) {
+	t.Helper()
+	show := func(s Style) []byte {
+		var out bytes.Buffer
+		if err := render(&out, s); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name+".txt", plain.Bytes())
-		for line := range strings.Lines(plain.String()) {
+		return out.Bytes()
+	}
+	golden(t, name+".txt", show(Style{}))
+	golden(t, name+"-80.txt", show(Style{Width: 80}))
+	for _, width := range []int{80, 93, 100, 120} {
+		for line := range strings.Lines(string(show(Style{Width: width}))) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
-				t.Errorf("%s: a line of %d columns: %s", name, n, line)
+				t.Errorf("a line of %d columns, %d are there: %s", n, width, line)
 			}
 		}
-		if err := Terminal(&colored, r, true); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(colored.String(), "\x1b[") || strings.Contains(plain.String(), "\x1b[") {
-			t.Errorf("%s: colour is not where it should be", name)
-		}
+	}
+	colored, plain := show(Style{Width: 80, Color: true}), show(Style{Width: 80})
+	if !bytes.Contains(colored, []byte("\x1b[")) || !bytes.Equal(sgr.ReplaceAll(colored, nil), plain) {
+		t.Errorf("colours change more than the looks:\n%s", colored)
 	}
 }
 

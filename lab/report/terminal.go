@@ -15,73 +15,38 @@ import (
 	"github.com/pmtulab/pmtulab/lab/record"
 )
 
-// Terminal writes r as text of at most 100 columns.
-func Terminal(w io.Writer, r record.Result, color bool) error {
-	t := &terminal{Result: r, color: color}
+// Terminal writes r as text for people.
+func Terminal(w io.Writer, r record.Result, style Style) error {
+	t := &terminal{printer: newPrinter(style), Result: r}
 	t.headline()
 	t.mitigations()
-	t.section("Network", r.Drawing...)
+	t.drawing(r.Drawing)
 	t.requests()
 	t.exceptions()
 	t.counters()
 	t.section("Arithmetic", r.Arithmetic...)
 	t.evidence()
 	t.expectations()
-	t.section("Conclusion", wrap(r.Conclusion, width-2)...)
+	t.paragraphs("Conclusion", r.Conclusion...)
 	t.reasons()
-	if _, err := io.WriteString(w, t.out.String()); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return nil
+	return t.writeTo(w)
 }
 
-const width = 100
-
+// terminal shows one result.
 type terminal struct {
+	*printer
 	record.Result
-	color bool
-	out   strings.Builder
 }
 
-// Colours of the terminal's own palette, so that they suit its background.
-const (
-	red    = "1"
-	green  = "2"
-	yellow = "3"
-	cyan   = "6"
-)
-
-func (t *terminal) paint(color, s string) string {
-	if !t.color {
-		return s
-	}
-	return lipgloss.NewStyle().Foreground(lipgloss.Color(color)).Render(s)
-}
-
-func (t *terminal) bold(s string) string {
-	if !t.color {
-		return s
-	}
-	return lipgloss.NewStyle().Bold(true).Render(s)
-}
-
-func (t *terminal) faint(s string) string {
-	if !t.color {
-		return s
-	}
-	return lipgloss.NewStyle().Faint(true).Render(s)
-}
-
-func (t *terminal) line(format string, args ...any) { fmt.Fprintf(&t.out, format+"\n", args...) }
-
-func (t *terminal) section(title string, lines ...string) {
-	if len(lines) == 0 {
-		return
-	}
-	t.line("\n%s", t.bold(title))
+// drawing shows the network where the lines are long enough.
+func (p *printer) drawing(lines []string) {
 	for _, l := range lines {
-		t.line("  %s", l)
+		if n := 2 + lipgloss.Width(l); n > p.Width {
+			lines = []string{fmt.Sprintf("its drawing takes %d columns; it is in the JSON form of the result", n)}
+			break
+		}
 	}
+	p.section("Network", lines...)
 }
 
 func (t *terminal) headline() {
@@ -89,7 +54,7 @@ func (t *terminal) headline() {
 	if t.Partial {
 		partial = " (partial)"
 	}
-	t.line("%s  %s%s  Linux %s on %s  %.2f s", t.bold(t.Scenario), t.verdict(), partial, t.Runtime.Kernel, place(t.Runtime), t.Duration/1000)
+	t.line("%s  %s%s  Linux %s on %s  %.2f s", t.bold(t.Scenario), t.verdict(t.Verdict), partial, t.Runtime.Kernel, place(t.Runtime), t.Duration/1000)
 	if t.Runtime.Reason != "" {
 		t.line("%s", t.faint("chosen because "+t.Runtime.Reason))
 	}
@@ -102,43 +67,29 @@ func (t *terminal) mitigations() {
 			when = "while connections were open"
 		}
 		t.line("%s %s: %s", t.bold(m.Name), when, m.Command)
-		for _, l := range wrap([]string{m.Note}, width-2) {
-			t.line("  %s", l)
+		if m.Note != "" {
+			t.hang(2, "  "+m.Note)
 		}
 	}
 }
 
+// place is where a run was made, as a noun phrase.
 func place(r record.Runtime) string {
-	switch r.On {
+	if r.On == "qemu" {
+		return placeName(r.On) + " with " + r.Accelerator
+	}
+	return placeName(r.On)
+}
+
+// placeName is the noun phrase for a value of Runtime.On.
+func placeName(on string) string {
+	switch on {
 	case "uml":
 		return "User-Mode Linux"
 	case "qemu":
-		return "QEMU with " + r.Accelerator
+		return "QEMU"
 	default:
 		return "this host"
-	}
-}
-
-func (t *terminal) verdict() string {
-	word := strings.ToUpper(string(t.Verdict))
-	switch t.Verdict {
-	case record.Pass:
-		return t.paint(green, word)
-	case record.Fail, record.Error:
-		return t.paint(red, word)
-	default:
-		return t.paint(yellow, word)
-	}
-}
-
-func (t *terminal) classed(c record.Class) string {
-	switch c {
-	case record.Clean:
-		return t.paint(green, string(c))
-	case record.PMTURetransmit, record.Rescued, record.Fragmented:
-		return t.paint(yellow, string(c))
-	default:
-		return t.paint(red, string(c))
 	}
 }
 
@@ -146,7 +97,7 @@ func (t *terminal) requests() {
 	if len(t.Requests) == 0 {
 		return
 	}
-	t.line("\n%s  %s", t.bold("What happened"), t.faint("ms after the write of each request, in the client, on its wire leg"))
+	t.line("\n%s  %s", t.bold("What happened"), t.faint("ms after the write of each request, on the client's wire leg"))
 	for i, q := range t.Requests {
 		if i > 0 {
 			t.line("")
@@ -160,7 +111,7 @@ func (t *terminal) requests() {
 		if q.Status == 0 {
 			took = "no response"
 		}
-		t.line("  %s  %s  %s", t.bold(q.Name), t.classed(q.Class), took)
+		t.line("  %s  %s  %s", t.bold(q.Name), t.class(q.Class), took)
 		t.line("     %d bytes of TLS, %s → %s, %s", q.Bytes, wire.Local, wire.Remote, leg)
 		t.line("     SYN MSS %s out, %s in%s; send MSS %d", mss(wire.MSSOut), mss(wire.MSSIn), appMSS(q.Connection), q.SendMSS)
 		if q.Failure != "" {
@@ -171,12 +122,12 @@ func (t *terminal) requests() {
 			continue // nothing happened to it
 		case record.PMTURetransmit, record.PMTUStall: // the story says it all
 		default:
-			for _, l := range wrap(q.ClassReasons, width-5) {
-				t.line("     %s", l)
+			for _, reason := range q.ClassReasons {
+				t.hang(5, "     "+reason)
 			}
 		}
 		for _, l := range t.story(q) {
-			t.line("     %s", l)
+			t.hang(14, "     "+l)
 		}
 	}
 }
@@ -318,43 +269,61 @@ var shown = []string{
 }
 
 // counters has a row for each counter of a node that moved, and a column for
-// each request.
+// each request; as many tables as it takes to show all requests.
 func (t *terminal) counters() {
 	if len(t.Requests) == 0 {
 		return
 	}
-	columns := make([]int, len(t.Requests))
-	head := strings.Repeat(" ", 32)
-	for i, q := range t.Requests {
-		columns[i] = max(6, 2+len(q.Name))
-		head += fmt.Sprintf("%*s", columns[i], q.Name)
+	var lines []string
+	moved := map[string]bool{}
+	for rest := t.Requests; len(rest) > 0; {
+		n := 0
+		for taken := counterLabels; n < len(rest); n++ {
+			if taken += counterColumn(rest[n]); n > 0 && taken > t.Width-2 {
+				break
+			}
+		}
+		lines = append(lines, t.counterTable(rest[:n], moved)...)
+		rest = rest[n:]
+	}
+	still := slices.DeleteFunc(t.counterNames(), func(name string) bool { return moved[name] })
+	if len(still) > 0 {
+		lines = append(lines, "0 everywhere: "+strings.Join(still, ", "))
+	}
+	t.section("Counters during each request", lines...)
+}
+
+// counterLabels is the width of the labels of a row.
+const counterLabels = 32
+
+// counterColumn is the width of a request's column.
+func counterColumn(q record.Request) int { return max(6, 2+len(q.Name)) }
+
+// counterTable is the part of the table for some requests; moved gathers the
+// counters that it shows.
+func (t *terminal) counterTable(requests []record.Request, moved map[string]bool) []string {
+	head := strings.Repeat(" ", counterLabels)
+	for _, q := range requests {
+		head += fmt.Sprintf("%*s", counterColumn(q), q.Name)
 	}
 	lines := []string{t.faint(head)}
-	var quiet []string
 	for _, name := range t.counterNames() {
-		moved := false
-		for _, node := range slices.Sorted(maps.Keys(t.Requests[0].Counters)) {
+		for _, node := range slices.Sorted(maps.Keys(requests[0].Counters)) {
 			row, any := fmt.Sprintf("%-8s %-23s", node, name), false
-			for i, q := range t.Requests {
+			for _, q := range requests {
 				n := q.Counters[node][name]
-				cell := fmt.Sprintf("%*d", columns[i], n)
+				cell := fmt.Sprintf("%*d", counterColumn(q), n)
 				if n == 0 {
-					cell = t.faint(fmt.Sprintf("%*s", columns[i], "·"))
+					cell = t.faint(fmt.Sprintf("%*s", counterColumn(q), "·"))
 				}
 				row, any = row+cell, any || n != 0
 			}
 			if any {
-				lines, moved = append(lines, row), true
+				lines, moved[name] = append(lines, row), true
 			}
 		}
-		if !moved {
-			quiet = append(quiet, name)
-		}
 	}
-	if len(quiet) > 0 {
-		lines = append(lines, wrap([]string{"0 everywhere: " + strings.Join(quiet, ", ")}, width-2)...)
-	}
-	t.section("Counters during each request", lines...)
+	return lines
 }
 
 // counterNames are the shown counters, and those of packets that devices dropped.
@@ -415,24 +384,5 @@ func (t *terminal) reasons() {
 	if t.Verdict == record.Pass {
 		return
 	}
-	t.section("Why the verdict is "+string(t.Verdict), wrap(t.Reasons, width-2)...)
-}
-
-// wrap breaks each text into lines of at most columns, at spaces.
-func wrap(texts []string, columns int) []string {
-	var lines []string
-	for _, text := range texts {
-		l := ""
-		for _, word := range strings.Fields(text) {
-			if l != "" && len([]rune(l))+1+len([]rune(word)) > columns {
-				lines, l = append(lines, l), ""
-			}
-			if l != "" {
-				l += " "
-			}
-			l += word
-		}
-		lines = append(lines, l)
-	}
-	return lines
+	t.paragraphs("Why the verdict is "+string(t.Verdict), t.Reasons...)
 }

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/lab/report"
+	"github.com/pmtulab/pmtulab/lab/series"
+)
+
+// checkFormat checks the value of --format.
+func checkFormat(format string) error {
+	if format != "text" && format != "json" {
+		return usage(fmt.Errorf("--format %s: must be text or json", format))
+	}
+	return nil
+}
+
+// style is how text on stdout looks: in colour on a terminal that has some,
+// unless NO_COLOR (no-color.org) or CLICOLOR_FORCE (bixense.com/clicolors) say
+// otherwise, and as wide as the terminal, from 80 to 120 columns.
+func style() report.Style {
+	fd := int(os.Stdout.Fd())
+	terminal := term.IsTerminal(fd)
+	s := report.Style{Color: terminal && os.Getenv("TERM") != "dumb"}
+	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
+		s.Color = true
+	}
+	if os.Getenv("NO_COLOR") != "" {
+		s.Color = false
+	}
+	if columns, _, err := term.GetSize(fd); terminal && err == nil {
+		s.Width = min(max(columns, 80), 120)
+	}
+	return s
+}
+
+// prepareOut makes the directory for results and proves that it can be written
+// to, before a run that would have nowhere to go.
+func prepareOut(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("--out %s: %w; choose a directory that you may write to", dir, err)
+	}
+	probe, err := os.CreateTemp(dir, ".pmtulab-*")
+	if err != nil {
+		return fmt.Errorf("--out %s: %w; choose a directory that you may write to", dir, err)
+	}
+	_ = probe.Close()
+	if err := os.Remove(probe.Name()); err != nil {
+		return fmt.Errorf("--out %s: %w", dir, err)
+	}
+	return nil
+}
+
+// write puts what was made where the flags want it, one result or a series, and
+// returns the verdict with its reasons.
+func write(stdout io.Writer, f runFlags, made outcome, took time.Duration) (record.Verdict, []string, error) {
+	if f.repeat == 1 {
+		r := made.results[0]
+		r.Phases = append(made.phases, r.Phases...)
+		r.Duration = record.Millis(took)
+		return r.Verdict, r.Reasons, writeAll(stdout, f, r, report.JSON[record.Result], report.JUnit, report.Terminal)
+	}
+	s := series.New(f.repeat, made.results)
+	s.Phases = made.phases
+	s.Duration = record.Millis(took)
+	return s.Verdict, s.Reasons, writeAll(stdout, f, s, report.JSON[record.Series], report.SeriesJUnit, report.Series)
+}
+
+// writeAll renders v into the files and to stdout.
+func writeAll[T any](stdout io.Writer, f runFlags, v T, json, junit func(io.Writer, T) error, text func(io.Writer, T, report.Style) error) error {
+	if f.out != "" {
+		for name, render := range map[string]func(io.Writer, T) error{"result.json": json, "junit.xml": junit} {
+			if err := writeFile(filepath.Join(f.out, name), v, render); err != nil {
+				return err
+			}
+		}
+	}
+	if f.format == "json" {
+		return json(stdout, v)
+	}
+	return text(stdout, v, style())
+}
+
+// writeFile replaces path as a whole or not at all.
+func writeFile[T any](path string, v T, render func(io.Writer, T) error) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".pmtulab-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	err = errors.Join(render(temporary, v), temporary.Chmod(0o644), temporary.Close())
+	if err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(temporary.Name())))
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pmtulab/pmtulab/lab"
+	"github.com/pmtulab/pmtulab/lab/guest"
+	"github.com/pmtulab/pmtulab/lab/record"
+	"github.com/pmtulab/pmtulab/lab/scenario"
+	"github.com/pmtulab/pmtulab/lab/series"
+)
+
+// umlPlace is User-Mode Linux: a kernel as an ordinary process.
+func umlPlace() place {
+	return place{name: "uml", title: "User-Mode Linux", kernel: umlKernel, needs: umlNeeds, run: runOnUML}
+}
+
+func umlKernel() string {
+	k, err := guest.FindUML()
+	if err != nil {
+		return ""
+	}
+	return k.Release
+}
+
+// umlNeeds lists what booting User-Mode Linux for s needs of the host.
+func umlNeeds(s scenario.Scenario) []lab.Need {
+	kernel, err := guest.FindUML()
+	there := func(try func() error) func(*lab.Node) (string, error) {
+		return func(*lab.Node) (string, error) {
+			if err != nil {
+				return "", &lab.UntriedError{Why: "there is no linux.uml"}
+			}
+			return "", try()
+		}
+	}
+	needs := []lab.Need{
+		{
+			Name: "linux.uml", What: "linux.uml", Remedy: "apt-get install user-mode-linux",
+			Try: func(*lab.Node) (string, error) { return kernel.Image, err },
+		},
+		{
+			Name: "modules", What: "kernel modules " + strings.Join(labModules, ", "),
+			Remedy: "use a User-Mode Linux that has them, such as that of the Debian package user-mode-linux",
+			Try:    there(func() error { return kernel.TryModules(labModules) }),
+		},
+		{
+			Name: "ptrace", What: "the right to trace processes (ptrace)",
+			Remedy: "sysctl kernel.yama.ptrace_scope=1, and allow ptrace in the seccomp profile of the container",
+			Try:    there(kernel.TryTrace),
+		},
+		{
+			Name: "guest-memory", What: fmt.Sprintf("a directory for %d MiB of guest memory", guest.DefaultMemoryMiB),
+			Remedy: "set TMPDIR to a directory that is writable, allows exec and has the room",
+			Try:    func(*lab.Node) (string, error) { return guest.TryMemory(guest.DefaultMemoryMiB) },
+		},
+	}
+	if hasSidecar(s) {
+		needs = append(needs, lab.Need{
+			Name: "iptables-legacy", What: redirectProgram.Path + " for the sidecar's redirect", Remedy: "apt-get install iptables",
+			Try: func(*lab.Node) (string, error) {
+				program, err := redirect()
+				return program.Path, err
+			},
+		})
+	}
+	for i := range needs {
+		needs[i].Passive = true
+	}
+	return needs
+}
+
+func hasSidecar(s scenario.Scenario) bool {
+	for _, n := range s.Topology.Nodes {
+		if n.Sidecar != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// scenarioFile is where a guest finds the scenario.
+const scenarioFile = "/scenario.yaml"
+
+// runTimeout bounds each run in a guest; its steps have shorter limits.
+const runTimeout = 2 * time.Minute
+
+// runOnUML makes the runs of an order in User-Mode Linux. One boot serves all:
+// what one run leaves behind for another is a namespace's (PMTU exceptions, TCP
+// metrics, counters, IPVS), and each run has fresh ones.
+func runOnUML(ctx context.Context, o order) outcome {
+	failed := record.Result{
+		Schema: record.Schema, Scenario: o.scenario.Name, Started: time.Now().UTC(), Verdict: record.Error, Partial: true,
+		Drawing: o.scenario.Topology.Draw(), Settings: o.flags.settings(o.scenario),
+		Runtime: record.Runtime{On: "uml", Kernel: "unknown", Accelerator: "none", Reason: o.reason},
+	}
+	kernel, err := guest.FindUML()
+	if err != nil {
+		failed.Verdict, failed.Reasons = record.Unsupported, []string{err.Error()}
+		return outcome{results: []record.Result{failed}}
+	}
+	failed.Runtime.Kernel = kernel.Release
+	o.progress.line("boot Linux " + kernel.Release + " in User-Mode Linux")
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	overdue := time.AfterFunc(guest.DefaultBootTimeout+runTimeout, func() {
+		cancel(fmt.Errorf("the guest's run did not end within %v", runTimeout))
+	})
+	defer overdue.Stop()
+	var results []record.Result
+	current := failed // as far as known, the run under way
+	records := &lines{each: func(data []byte) {
+		var u update
+		if err := json.Unmarshal(data, &u); err != nil {
+			current.Reasons = append(current.Reasons, fmt.Sprintf("a record of the guest is not readable: %v", err))
+			return
+		}
+		switch {
+		case u.Result == nil:
+			o.progress.line(u.Progress)
+		case !u.Final:
+			current = *u.Result
+		default:
+			overdue.Reset(runTimeout)
+			o.progress.ended(*u.Result)
+			results, current = append(results, *u.Result), failed
+		}
+	}}
+	job := guest.Job{
+		Path: "/proc/self/exe", Args: append([]string{"pmtulab"}, o.flags.args(scenarioFile)...),
+		// The collector would take its share of one processor in the middle
+		// of a measurement; a run never fills this much memory.
+		Env:     []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TMPDIR=/tmp", "GOGC=off", "GOMEMLIMIT=96MiB"},
+		Files:   []guest.File{{Path: scenarioFile, Data: o.file}},
+		Modules: labModules, OptionalModules: optionalModules,
+		Stderr: os.Stderr, Records: records.write,
+	}
+	if program, err := redirect(); err == nil {
+		job.Programs = append(job.Programs, program)
+	}
+	out, err := guest.Run(ctx, kernel, job)
+	if n := len(results); n == 0 || n < o.flags.repeat && !series.Ends(results[n-1].Verdict) {
+		results = append(results, current)
+	}
+	last := &results[len(results)-1]
+	var module *guest.ModuleError
+	switch {
+	case errors.As(err, &module):
+		last.Verdict, last.Reasons = record.Unsupported, append(last.Reasons, err.Error())
+	case err != nil:
+		last.Verdict, last.Reasons = record.Error, append(last.Reasons, err.Error())
+	case out.Outcome != record.GuestFinished || last.Partial && len(last.Reasons) == 0:
+		last.Verdict, last.Partial = record.Error, true
+		last.Reasons = append(last.Reasons, fmt.Sprintf("guest outcome %q, exit code %d: %s; the end of its kernel log: %s",
+			out.Outcome, out.ExitCode, out.Detail, tail(out.KernelLog, 10)))
+	}
+	for i := range results {
+		release := results[i].Runtime.Kernel
+		results[i].Runtime = failed.Runtime
+		results[i].Runtime.Kernel = release
+	}
+	return outcome{results, out.Phases}
+}
+
+// redirect is the host program that sidecars need on kernels without NAT in
+// nftables; an error when it is not installed.
+func redirect() (guest.Program, error) {
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
+		if path := filepath.Join(dir, redirectProgram.Path); isFile(path) {
+			return guest.Program{Path: path, Plugins: redirectProgram.Plugins}, nil
+		}
+	}
+	return guest.Program{}, fmt.Errorf("find %s: %w", redirectProgram.Path, fs.ErrNotExist)
+}
+
+// lines cuts a stream into lines.
+type lines struct {
+	each func(line []byte)
+	rest []byte
+}
+
+func (l *lines) write(data []byte) {
+	l.rest = append(l.rest, data...)
+	for {
+		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
+		if !found {
+			return
+		}
+		l.each(line)
+		l.rest = rest
+	}
+}
+
+func tail(log []byte, n int) string {
+	lines := strings.Split(strings.TrimRight(string(log), "\n"), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return strings.Join(lines, "\n")
+}
