@@ -35,7 +35,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.AddCommand(runCommand(), doctorCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), schemaCommand(), vmCommand())
+	root.AddCommand(runCommand(), compareCommand(), doctorCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), schemaCommand(), vmCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
