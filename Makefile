@@ -38,7 +38,7 @@ bench: deps build ## every figure that the documentation names, with its floor
 	scripts/bench
 
 .PHONY: soak
-soak: deps build ## 50 runs of the report, and 30 SIGKILLs with a look for leftovers
+soak: deps build ## 300 runs of the report, idle and loaded, and 1,000 networks up and down
 	scripts/soak
 
 .PHONY: clean

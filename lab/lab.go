@@ -143,7 +143,7 @@ func (l *Lab) makeLinks(context.Context) error {
 			if err != nil {
 				return err
 			}
-			p := vethEnd{net: n, name: portNames(segment)[j], mtu: port.MTU, master: n.links[bridgeName]}
+			p := vethEnd{net: n, name: portNames(segment)[j], mtu: port.MTU, mac: portMAC(i, j), master: n.links[bridgeName]}
 			if err := addVeth(p, end); err != nil {
 				return err
 			}
@@ -165,6 +165,12 @@ func (l *Lab) nodeEnd(e topology.End) (vethEnd, error) {
 		}
 	}
 	return end, nil
+}
+
+// portMAC is the address of a bridge's port, locally administered, the same in
+// every run. Those of nodes begin with 02.
+func portMAC(segment, port int) net.HardwareAddr {
+	return net.HardwareAddr{0x0a, 0, byte(segment >> 8), byte(segment), byte(port >> 8), byte(port)}
 }
 
 // portNames names a segment's ports after their nodes. Where a node has several

@@ -15,10 +15,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -166,9 +169,15 @@ func descriptors(t *testing.T) []string {
 	return fds
 }
 
+// PMTULAB_CYCLES makes it longer; make soak has 1,000.
 func TestNothingLeaks(t *testing.T) {
 	Require(t, Probe(report(false)))
-	ctx := deadline(t)
+	cycles := 50
+	if n, err := strconv.Atoi(os.Getenv("PMTULAB_CYCLES")); err == nil {
+		cycles = n
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second+time.Duration(cycles)*time.Second/4)
+	defer cancel()
 	// The witness is a namespace outside of the lab with one end of a veth
 	// pair; the other end is in the lab, and with it the witness loses its own.
 	home, err := openHome()
@@ -187,8 +196,8 @@ func TestNothingLeaks(t *testing.T) {
 	if err := up(t, report(false)).Close(); err != nil {
 		t.Fatal(err)
 	}
-	fds, goroutines := descriptors(t), runtime.NumGoroutine()
-	for i := range 50 {
+	fds, goroutines, before := descriptors(t), runtime.NumGoroutine(), threads(t)
+	for i := range cycles {
 		l, err := Up(ctx, report(false))
 		if err != nil {
 			t.Fatal(err)
@@ -210,6 +219,10 @@ func TestNothingLeaks(t *testing.T) {
 		if got := runtime.NumGoroutine(); got > goroutines {
 			return fmt.Errorf("%d goroutines, before %d", got, goroutines)
 		}
+		// The runtime keeps idle threads, a few more than it had.
+		if got := threads(t); got > before+8 {
+			return fmt.Errorf("%d threads, before %d", got, before)
+		}
 		links, err := witness.handle.LinkList()
 		if err != nil {
 			return err
@@ -224,6 +237,94 @@ func TestNothingLeaks(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	t.Logf("%d cycles: %d descriptors, before %d; %d goroutines, before %d; %d threads, before %d; no namespace left",
+		cycles, len(descriptors(t)), len(fds), runtime.NumGoroutine(), goroutines, threads(t), before)
+}
+
+// threads counts those of this process.
+func threads(t *testing.T) int {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(tasks)
+}
+
+// dump is all that is deterministic of a lab, one line each: interfaces with
+// MAC, MTU and offloads, and the addresses and sysctls in force.
+func dump(t *testing.T, l *Lab) string {
+	t.Helper()
+	var b strings.Builder
+	for _, s := range l.Links() {
+		fmt.Fprintln(&b, s.Node, s.Interface, s.MAC, s.MTU, s.Offloads)
+	}
+	for _, n := range l.networks() {
+		addresses, err := n.handle.AddrList(nil, unix.AF_INET)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range addresses {
+			fmt.Fprintln(&b, n.name, a.IPNet, a.Label)
+		}
+	}
+	for _, n := range l.Nodes() {
+		value, err := n.Sysctl("net.ipv4.conf.all.arp_ignore")
+		fmt.Fprintln(&b, n.Name(), value, err)
+	}
+	return b.String()
+}
+
+// Labs side by side, and in several processes at once, are as if alone.
+func TestSideBySide(t *testing.T) {
+	Require(t, Probe(report(false)))
+	labs := func() []string {
+		dumps := make([]string, 16)
+		var all sync.WaitGroup
+		for i := range dumps {
+			all.Go(func() {
+				l, err := Up(deadline(t), report(false))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				dumps[i] = dump(t, l)
+				echo(t, l.Node("client"), l.Node("real"), "10.0.0.6:80")
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		return dumps
+	}
+	const child = "PMTULAB_SIDE_BY_SIDE"
+	if os.Getenv(child) != "" { // one of the processes
+		fmt.Print(labs()[0])
+		return
+	}
+	alone := up(t, report(false))
+	want := dump(t, alone)
+	if err := alone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, got := range labs() {
+		if got != want {
+			t.Errorf("lab %d of 16 is\n%s\nalone it is\n%s", i, got, want)
+		}
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestSideBySide$")
+			cmd.Env = append(os.Environ(), child+"=1")
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.HasPrefix(string(out), want) {
+				t.Errorf("a lab beside others, in another process, is %v\n%s\nalone it is\n%s", err, out, want)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // A connection made the moment Up returns must not lose its first packets.
