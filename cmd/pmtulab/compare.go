@@ -17,10 +17,10 @@ func compareCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "compare OLD NEW",
 		Short: "Say what changed between two results",
-		Long: `Compare says how two results differ, each a result.json or the directory that run
---out made, of one run or of a series: in what was run (kernel, place, settings),
-in what came of it (verdict, class and MSS of each request, PMTU exceptions,
-expectations, ICMP and fragmentation counters), and in latencies.
+		Long: `Compare says how two results differ, each a result.json or the directory that
+run --out made, of one run or of a series: in what was run (kernel, place,
+settings), in what came of it (verdict, class and MSS of each request, PMTU
+exceptions, expectations, ICMP and fragmentation counters), and in latencies.
 
 What came of a run follows from evidence, so one run on each side is enough to
 say that it differs. Latencies and other counters depend on timing: they take
@@ -34,7 +34,7 @@ Exit codes: 0 the same came of it, 1 it differs, 2 wrong usage or input.`,
   pmtulab compare before/result.json after/result.json --format json`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkFormat(format); err != nil {
+			if err := checkFormat(format, textOrJSON()...); err != nil {
 				return err
 			}
 			var sides [2]record.Series
@@ -60,7 +60,7 @@ Exit codes: 0 the same came of it, 1 it differs, 2 wrong usage or input.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&format, "format", "text", "what goes to stdout: text or json")
+	formatFlag(c, &format, textOrJSON()...)
 	return c
 }
 

@@ -30,7 +30,7 @@ Exit codes: 0 something can run it, 2 wrong usage or input, 3 nothing can.`,
   pmtulab doctor --format json`,
 		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completeScenario,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkFormat(format); err != nil {
+			if err := checkFormat(format, textOrJSON()...); err != nil {
 				return err
 			}
 			s, err := load(first(args, "report"), nil)
@@ -60,7 +60,7 @@ Exit codes: 0 something can run it, 2 wrong usage or input, 3 nothing can.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&format, "format", "text", "what goes to stdout: text or json")
+	formatFlag(c, &format, textOrJSON()...)
 	return c
 }
 

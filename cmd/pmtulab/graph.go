@@ -38,7 +38,8 @@ or as SVG. FILE is a scenario or a topology.`,
 			return err //nolint:wrapcheck // writing to stdout speaks for itself
 		},
 	}
-	c.Flags().StringVar(&format, "format", "text", "text, mermaid or svg")
+	formatFlag(c, &format,
+		cobra.CompletionWithDesc("text", "for a terminal"), cobra.CompletionWithDesc("mermaid", "for Markdown"), cobra.CompletionWithDesc("svg", "for a browser"))
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -27,19 +28,10 @@ func main() {
 func command(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := interruptible(context.Background())
 	defer stop()
-	root := &cobra.Command{
-		Use:           "pmtulab",
-		Short:         "A real-kernel laboratory for path-MTU trouble behind IPVS load balancers",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	root.AddCommand(runCommand(), compareCommand(), doctorCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), schemaCommand(), vmCommand())
+	root := rootCommand()
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.CompletionOptions.DisableDefaultCmd = true
 
 	err := root.ExecuteContext(ctx)
 	var exit *exitError
@@ -60,6 +52,25 @@ func command(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "pmtulab: see pmtulab --help")
 		return record.ExitUsage
 	}
+}
+
+// rootCommand is pmtulab with all its commands.
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pmtulab",
+		Short: "A real-kernel laboratory for path-MTU trouble behind IPVS load balancers",
+		Example: `  pmtulab run
+  pmtulab doctor
+  pmtulab run report --with server-advmss`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.AddCommand(runCommand(), compareCommand(), doctorCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), schemaCommand(), vmCommand(), completionCommand())
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
+	root.CompletionOptions.DisableDefaultCmd = true // there is one of our own
+	return root
 }
 
 // interruptible is a context that ends with the first SIGINT or SIGTERM, with an

@@ -15,14 +15,6 @@ import (
 	"github.com/pmtulab/pmtulab/lab/series"
 )
 
-// checkFormat checks the value of --format.
-func checkFormat(format string) error {
-	if format != "text" && format != "json" {
-		return usage(fmt.Errorf("--format %s: must be text or json", format))
-	}
-	return nil
-}
-
 // style is how text on stdout looks: in colour on a terminal that has some,
 // unless NO_COLOR (no-color.org) or CLICOLOR_FORCE (bixense.com/clicolors) say
 // otherwise, and as wide as the terminal, from 80 to 120 columns.

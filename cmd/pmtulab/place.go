@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/pmtulab/pmtulab/lab"
 	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/scenario"
@@ -30,12 +32,12 @@ func places() []place {
 }
 
 // onValues are the values of --on.
-func onValues() []string {
-	var names []string
+func onValues() []cobra.Completion {
+	var out []cobra.Completion
 	for _, p := range places() {
-		names = append(names, p.name)
+		out = append(out, cobra.CompletionWithDesc(p.name, p.title))
 	}
-	return append(names, "auto")
+	return append(out, cobra.CompletionWithDesc("auto", "the first of these that can run the scenario"))
 }
 
 // look is what was found at a place.
@@ -85,7 +87,7 @@ func choose(on string, s scenario.Scenario) (place, string, error) {
 		}
 	}
 	if on != "auto" {
-		return place{}, "", usage(fmt.Errorf("--on %s: must be %s", on, either(onValues())))
+		return place{}, "", usage(fmt.Errorf("--on %s: must be %s", on, either(words(onValues()))))
 	}
 	err := errors.New("nowhere to run (see: pmtulab doctor)")
 	for _, l := range looks {

@@ -52,14 +52,22 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.on, "on", "auto", "where to run: "+either(onValues())+" (see: pmtulab doctor)")
+	flags.StringVar(&f.on, "on", "auto", "`PLACE` to run: "+either(words(onValues()))+" (see: pmtulab doctor)")
 	flags.StringArrayVar(&f.set, "set", nil, "change a setting of the scenario, `KEY=VALUE`; may be repeated")
 	flags.StringVar(&f.with, "with", "", "put a `MITIGATION` of the scenario in place (see: pmtulab mitigations ls)")
 	flags.BoolVar(&f.live, "live", false, "with --with: change the network while connections are idle, not before they exist")
 	flags.StringVar(&f.without, "without", "", "leave a `PART` out of the network: sidecar")
 	flags.IntVar(&f.repeat, "repeat", 1, "make this many `RUNS`")
 	flags.StringVar(&f.out, "out", "", "write result.json and junit.xml into the directory `DIR`")
-	flags.StringVar(&f.format, "format", "text", "what goes to stdout: text or json")
+	formatFlag(c, &f.format, textOrJSON()...)
+	complete(c, "on", fixed(onValues()...))
+	complete(c, "set", ofScenario(settingKeys, cobra.ShellCompDirectiveNoSpace))
+	complete(c, "with", ofScenario(mitigationNames, cobra.ShellCompDirectiveDefault))
+	complete(c, "without", fixed("sidecar"))
+	complete(c, "repeat", fixed())
+	if err := c.MarkFlagDirname("out"); err != nil {
+		panic(err) // there is no such flag
+	}
 	return c
 }
 
@@ -69,7 +77,7 @@ func run(c *cobra.Command, ref string, f runFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := checkFormat(f.format); err != nil {
+	if err := checkFormat(f.format, textOrJSON()...); err != nil {
 		return err
 	}
 	if f.repeat < 1 || f.repeat > series.MaxRuns {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -10,10 +9,14 @@ import (
 )
 
 func scenariosCommand() *cobra.Command {
-	c := &cobra.Command{Use: "scenarios", Short: "List and show the built-in scenarios"}
+	c := &cobra.Command{
+		Use: "scenarios", Short: "List and show the built-in scenarios",
+		Example: `  pmtulab scenarios ls
+  pmtulab scenarios show report > my-scenario.yaml`,
+	}
 	c.AddCommand(
 		&cobra.Command{
-			Use: "ls", Short: "List the built-in scenarios", Args: cobra.NoArgs,
+			Use: "ls", Short: "List the built-in scenarios", Args: cobra.NoArgs, Example: "  pmtulab scenarios ls",
 			RunE: func(c *cobra.Command, _ []string) error {
 				for _, name := range scenario.Names() {
 					s, err := load(name, nil)
@@ -27,7 +30,8 @@ func scenariosCommand() *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "show SCENARIO|FILE", Short: "Print a scenario's YAML, a start for one of your own",
-			Args: cobra.ExactArgs(1), ValidArgsFunction: completeScenario,
+			Example: "  pmtulab scenarios show report > my-scenario.yaml",
+			Args:    cobra.ExactArgs(1), ValidArgsFunction: completeScenario,
 			RunE: func(c *cobra.Command, args []string) error {
 				_, data, err := scenario.Read(args[0])
 				if err != nil {
@@ -42,9 +46,14 @@ func scenariosCommand() *cobra.Command {
 }
 
 func mitigationsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "mitigations", Short: "List what could prevent the trouble, for run --with"}
+	c := &cobra.Command{
+		Use: "mitigations", Short: "List what could prevent the trouble, for run --with",
+		Example: `  pmtulab mitigations ls
+  pmtulab run --with server-advmss`,
+	}
 	c.AddCommand(&cobra.Command{
 		Use: "ls [SCENARIO|FILE]", Short: "List a scenario's mitigations", Args: cobra.MaximumNArgs(1),
+		Example:           "  pmtulab mitigations ls report",
 		ValidArgsFunction: completeScenario,
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := load(first(args, "report"), nil)
@@ -71,16 +80,6 @@ func load(ref string, set map[string]string) (scenario.Scenario, error) {
 		return scenario.Scenario{}, usage(err)
 	}
 	return s, nil
-}
-
-func completeScenario(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-	var names []string
-	for _, name := range scenario.Names() {
-		if len(args) == 0 && strings.HasPrefix(name, toComplete) {
-			names = append(names, name)
-		}
-	}
-	return names, cobra.ShellCompDirectiveDefault
 }
 
 func first(args []string, otherwise string) string {

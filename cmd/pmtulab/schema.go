@@ -13,7 +13,7 @@ import (
 func schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema " + strings.Join(schema.Names(), "|"),
-		Short: "Print the JSON Schema of topology files, scenario files or result.json",
+		Short: "Print the JSON Schema of files, and of what --format json prints",
 		Long: `Schema prints a JSON Schema, draft 2020-12. An editor that has it completes the
 keys of a file, explains them, and marks most mistakes as they are made. A YAML
 language server has it from the first line of the file:

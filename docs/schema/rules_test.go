@@ -3,11 +3,11 @@ package schema
 import (
 	"encoding/json"
 	"math"
+	"reflect"
 	"strconv"
 
 	"github.com/invopop/jsonschema"
 
-	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/traffic"
 	"github.com/pmtulab/pmtulab/topology"
 )
@@ -149,7 +149,7 @@ func oneKey(s *jsonschema.Schema) {
 	s.MinProperties, s.MaxProperties = &one, &one
 }
 
-// resultRules name the form.
-func resultRules() map[string]rule {
-	return map[string]rule{"Result.schema": func(s *jsonschema.Schema) { s.Const = record.Schema }}
+// named is the rule of a document that names its own form.
+func named(t reflect.Type, schema string) map[string]rule {
+	return map[string]rule{t.Name() + ".schema": func(s *jsonschema.Schema) { s.Const = schema }}
 }

@@ -10,4 +10,4 @@ import "embed"
 var Files embed.FS
 
 // Names are the names of the schemas.
-func Names() []string { return []string{"topology", "scenario", "result"} }
+func Names() []string { return []string{"topology", "scenario", "result", "series", "comparison", "survey"} }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/report"
 	"github.com/pmtulab/pmtulab/lab/scenario"
+	"github.com/pmtulab/pmtulab/lab/series"
 	"github.com/pmtulab/pmtulab/topology"
 )
 
@@ -40,17 +42,24 @@ func scenarioSchema(t testing.TB) (*generated.Schema, error) {
 	return s, err
 }
 
-func resultSchema(t testing.TB) (*generated.Schema, error) {
-	g := newGenerator(t, "json", "lab/record")
-	// More may be added to a result; what reads it must bear that.
-	g.AllowAdditionalProperties = true
-	return generate[record.Result](g, "pmtulab result", resultRules())
+// recordSchema is that of a type of package record, which names itself.
+func recordSchema[T any](title, name string) func(t testing.TB) (*generated.Schema, error) {
+	return func(t testing.TB) (*generated.Schema, error) {
+		g := newGenerator(t, "json", "lab/record")
+		// More may be added; what reads it must bear that.
+		g.AllowAdditionalProperties = true
+		return generate[T](g, "pmtulab "+title, named(reflect.TypeFor[T](), name))
+	}
 }
 
 // The published schemas are those of the types as they are.
 func TestPublished(t *testing.T) {
 	for file, generate := range map[string]func(testing.TB) (*generated.Schema, error){
-		"topology.json": topologySchema, "scenario.json": scenarioSchema, "result.json": resultSchema,
+		"topology.json": topologySchema, "scenario.json": scenarioSchema,
+		"result.json":     recordSchema[record.Result]("result", record.Schema),
+		"series.json":     recordSchema[record.Series]("series", record.SeriesSchema),
+		"comparison.json": recordSchema[record.Comparison]("comparison", record.ComparisonSchema),
+		"survey.json":     recordSchema[record.Survey]("survey", record.SurveySchema),
 	} {
 		s, err := generate(t)
 		if err != nil {
@@ -197,6 +206,36 @@ func TestResults(t *testing.T) {
 	}
 	if check(s, []byte(`{"schema": "pmtulab/result/v1", "verdict": "good"}`)) == nil {
 		t.Error("a result with little in it is accepted")
+	}
+}
+
+// So are series, and what is said about them and about a machine.
+func TestRecords(t *testing.T) {
+	var measured record.Result
+	if err := json.Unmarshal(read(t, "../../lab/report/testdata/report.json"), &measured); err != nil {
+		t.Fatal(err)
+	}
+	broken := record.Result{Verdict: record.Error, Partial: true, Reasons: []string{"no memory"}}
+	one, none := series.New(3, []record.Result{measured, broken}), series.New(1, []record.Result{broken})
+	place := record.Place{Name: "host", Capabilities: []record.Capability{{Name: "ipvs", State: record.CapabilityMissing}}}
+	for schema, documents := range map[string][]any{
+		"series.json":     {one, none},
+		"comparison.json": {series.Compare("old", one, "new", one), series.Compare("old", one, "new", none)},
+		"survey.json":     {record.Survey{Schema: record.SurveySchema, Places: []record.Place{place}}},
+	} {
+		s := compiled(t, schema)
+		for _, document := range documents {
+			var b bytes.Buffer
+			if err := report.JSON(&b, document); err != nil {
+				t.Fatal(err)
+			}
+			if err := check(s, b.Bytes()); err != nil {
+				t.Errorf("%v in\n%.2000s", err, b.String())
+			}
+		}
+		if check(s, []byte(`{"schema": "pmtulab/result/v1"}`)) == nil {
+			t.Errorf("%s accepts a result", schema)
+		}
 	}
 }
 

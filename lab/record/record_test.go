@@ -30,6 +30,18 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// The order in which the verdicts of several runs are judged.
+func TestWorse(t *testing.T) {
+	order := []Verdict{Pass, Inconclusive, Fail, Unsupported, Error}
+	for i, v := range order {
+		for j, other := range order {
+			if got := v.Worse(other); got != (i > j) {
+				t.Errorf("%s is worse than %s: %t", v, other, got)
+			}
+		}
+	}
+}
+
 func TestWire(t *testing.T) {
 	app := Leg{Local: netip.MustParseAddrPort("10.0.0.1:1")}
 	up := Leg{Local: netip.MustParseAddrPort("10.0.0.1:2")}

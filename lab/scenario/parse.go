@@ -59,7 +59,8 @@ func Parse(file string, data []byte, set map[string]string) (Scenario, error) {
 	var settings []Setting
 	document.DecodeKey("settings", &settings)
 	base := readBase(document)
-	values, err := resolve(append(settings, base.settings(settings)...), set)
+	settings = append(settings, base.settings(settings)...)
+	values, err := resolve(settings, set)
 	if err != nil {
 		return Scenario{}, err
 	}
@@ -81,6 +82,7 @@ func Parse(file string, data []byte, set map[string]string) (Scenario, error) {
 	}
 	problems = problems.Join(checked.Check(s.Topology, "$.topology", problems))
 	problems = problems.Join(document.Locate(s.validate(), "$"))
+	s.Settings = settings // those of the base too
 	return s, problems.Err() //nolint:wrapcheck // Problems speak for themselves
 }
 
