@@ -24,11 +24,11 @@ flags, scenarios and their settings and mitigations, and says what each is.`,
 			out, root := c.OutOrStdout(), c.Root()
 			switch args[0] {
 			case "bash":
-				return root.GenBashCompletionV2(out, true) //nolint:wrapcheck // writing to stdout speaks for itself
+				return root.GenBashCompletionV2(out, true)
 			case "zsh":
-				return root.GenZshCompletion(out) //nolint:wrapcheck // likewise
+				return root.GenZshCompletion(out)
 			default:
-				return root.GenFishCompletion(out, true) //nolint:wrapcheck // likewise
+				return root.GenFishCompletion(out, true)
 			}
 		},
 	}

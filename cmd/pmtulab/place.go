@@ -53,7 +53,10 @@ func (p place) look(s scenario.Scenario) look {
 	return look{p, found, time.Since(begun)}
 }
 
-func (l look) missing() error { return lab.Missing(l.capabilities) }
+// missing is what lab.Missing makes of it.
+func (l look) missing() error {
+	return lab.Missing(l.capabilities) //nolint:wrapcheck // names each capability
+}
 
 // auto is the first of looks where nothing is missing; ok is false when there is
 // none. The reason says what keeps the run from the places before it.

@@ -46,7 +46,7 @@ func umlNeeds(s scenario.Scenario) []lab.Need {
 	needs := []lab.Need{
 		{
 			Name: "linux.uml", What: "linux.uml", Remedy: "apt-get install user-mode-linux",
-			Try: func(*lab.Node) (string, error) { return kernel.Image, err },
+			Try: func(*lab.Node) (string, error) { return kernel.Image, err }, //nolint:wrapcheck // names what is missing
 		},
 		{
 			Name: "modules", What: "kernel modules " + strings.Join(labModules, ", "),

@@ -10,4 +10,6 @@ import "embed"
 var Files embed.FS
 
 // Names are the names of the schemas.
-func Names() []string { return []string{"topology", "scenario", "result", "series", "comparison", "survey"} }
+func Names() []string {
+	return []string{"topology", "scenario", "result", "series", "comparison", "survey"}
+}

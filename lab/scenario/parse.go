@@ -82,7 +82,7 @@ func Parse(file string, data []byte, set map[string]string) (Scenario, error) {
 	}
 	problems = problems.Join(checked.Check(s.Topology, "$.topology", problems))
 	problems = problems.Join(document.Locate(s.validate(), "$"))
-	s.Settings = settings // those of the base too
+	s.Settings = settings    // those of the base too
 	return s, problems.Err() //nolint:wrapcheck // Problems speak for themselves
 }
 
