@@ -41,6 +41,10 @@ bench: deps build ## every figure that the documentation names, with its floor
 soak: deps build ## 300 runs of the report, idle and loaded, and 1,000 networks up and down
 	scripts/soak
 
+.PHONY: man
+man: ## manual pages, into out/man
+	$(GO) test ./cmd/pmtulab -count=1 -run '^TestManualPages$$' -man $(CURDIR)/out/man
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin out

@@ -14,7 +14,8 @@ func completionCommand() *cobra.Command {
 		Use:   "completion bash|zsh|fish",
 		Short: "Print a script that completes command lines in a shell",
 		Long: `Completion prints a script for a shell. With it the TAB key completes commands,
-flags, scenarios and their settings and mitigations, and says what each is.`,
+flags, scenarios and their settings and mitigations, and says what each is. In
+bash it takes the package bash-completion.`,
 		Example: `  source <(pmtulab completion bash)  # in ~/.bashrc
   source <(pmtulab completion zsh)   # in ~/.zshrc, after compinit
   pmtulab completion fish > ~/.config/fish/completions/pmtulab.fish`,

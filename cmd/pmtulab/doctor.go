@@ -20,9 +20,10 @@ there, which are there, and what to do about those that are missing. Each is
 found out by use, in a network namespace of its own; nothing is changed, and the
 kernel is not made to load a module.
 
-  ✓  it was used            ✗  it is missing; → says what to do
-  ?  it was not tried; the kernel loads a module for it when a run needs it, or
-     it needs something else that is missing
+    ✓  it was used
+    ✗  it is missing; → says what to do
+    ?  it was not tried: the kernel loads a module for it when a run needs it,
+       or it needs something else that is missing
 
 Exit codes: 0 something can run it, 2 wrong usage or input, 3 nothing can.`,
 		Example: `  pmtulab doctor

@@ -18,7 +18,7 @@ func schemaCommand() *cobra.Command {
 keys of a file, explains them, and marks most mistakes as they are made. A YAML
 language server has it from the first line of the file:
 
-  # yaml-language-server: $schema=scenario.schema.json`,
+    # yaml-language-server: $schema=scenario.schema.json`,
 		Example:   `  pmtulab schema scenario > scenario.schema.json`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: schema.Names(),

@@ -68,8 +68,10 @@ path, with its shared libraries, its working directory with testdata, and this
 environment; the guest shares no file system and no network with the host.
 
 The exit code is the program's own (128+N for signal N), or:
-  120 wrong usage    121 no guest kernel here    122 kernel panic
-  123 kernel oops    124 hang    125 guest lost  126 guest could not be started`,
+
+    120 wrong usage          121 no guest kernel here    122 kernel panic
+    123 kernel oops          124 hang                    125 guest lost
+    126 guest could not be started`,
 		Example: `  pmtulab vm -- ./program -v
   go test -tags kernel -exec "pmtulab vm --" ./e2e`,
 		Args: func(_ *cobra.Command, args []string) error {
