@@ -15,20 +15,29 @@ import (
 	"github.com/pmtulab/pmtulab/lab/series"
 )
 
-// style is how text on stdout looks: in colour on a terminal that has some,
-// unless NO_COLOR (no-color.org) or CLICOLOR_FORCE (bixense.com/clicolors) say
-// otherwise, and as wide as the terminal, from 80 to 120 columns.
+// style is how text on stdout looks.
 func style() report.Style {
 	fd := int(os.Stdout.Fd())
-	terminal := term.IsTerminal(fd)
-	s := report.Style{Color: terminal && os.Getenv("TERM") != "dumb"}
-	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
+	columns, _, err := term.GetSize(fd)
+	if !term.IsTerminal(fd) || err != nil {
+		columns = 0
+	}
+	return styleOf(columns, os.Getenv)
+}
+
+// styleOf is the style for a terminal of so many columns, 0 for none: in colour
+// on a terminal that has some, unless NO_COLOR (no-color.org) or CLICOLOR_FORCE
+// (bixense.com/clicolors) say otherwise, and as wide as the terminal, from 80 to
+// 120 columns.
+func styleOf(columns int, env func(string) string) report.Style {
+	s := report.Style{Color: columns > 0 && env("TERM") != "dumb"}
+	if force := env("CLICOLOR_FORCE"); force != "" && force != "0" {
 		s.Color = true
 	}
-	if os.Getenv("NO_COLOR") != "" {
+	if env("NO_COLOR") != "" {
 		s.Color = false
 	}
-	if columns, _, err := term.GetSize(fd); terminal && err == nil {
+	if columns > 0 {
 		s.Width = min(max(columns, 80), 120)
 	}
 	return s

@@ -63,15 +63,25 @@ func (r *run) setLifetime(n *lab.Node, global bool) error {
 		}
 		return nil
 	case !r.options.OwnMachine:
-		return &lab.MissingError{
-			Capability: mtuExpires + " in a network namespace (Linux 6.1 has it)",
-			Remedy:     "run in a guest, whose machine-wide value can be changed",
-		}
+		need := lifetimeNeed()
+		return &lab.MissingError{Name: need.Name, Capability: need.What, Remedy: need.Remedy}
 	default:
 		if err := os.WriteFile(machinePath(mtuExpires), []byte(value), 0); err != nil {
 			return fmt.Errorf("set the lifetime of exceptions for the machine: %w", err)
 		}
 		return nil
+	}
+}
+
+// lifetimeNeed is what a scenario that sets the lifetime needs of the host.
+func lifetimeNeed() lab.Need {
+	return lab.Need{
+		Name: "mtu-expires", What: mtuExpires + " in a network namespace (Linux 6.1 has it)",
+		Remedy: "run in a guest, whose machine-wide value can be changed",
+		Try: func(n *lab.Node) (string, error) {
+			_, err := n.Sysctl(mtuExpires)
+			return "", err
+		},
 	}
 }
 
