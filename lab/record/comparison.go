@@ -31,8 +31,10 @@ type Compared struct {
 	File     string  `json:"file"`
 	Scenario string  `json:"scenario"`
 	Verdict  Verdict `json:"verdict"`
-	// Runs is how many runs it holds.
+	// Runs is how many of its runs are compared: those that passed or failed,
+	// if there are any. LeftOut is how many are not.
 	Runs    int     `json:"runs"`
+	LeftOut int     `json:"left_out,omitempty"`
 	Runtime Runtime `json:"runtime"`
 }
 

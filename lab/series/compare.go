@@ -24,7 +24,7 @@ const alpha = 0.05
 // from chance. Latencies and the counters that depend on timing are tested always.
 func Compare(oldFile string, old record.Series, newFile string, new record.Series) record.Comparison {
 	c := record.Comparison{
-		Schema: record.ComparisonSchema, Old: compared(oldFile, old), New: compared(newFile, new), Same: true,
+		Schema: record.ComparisonSchema, Old: compared(oldFile, &old), New: compared(newFile, &new), Same: true,
 		Conditions: conditions(old, new), Outcomes: []record.Change{}, Latencies: []record.LatencyChange{}, Counters: []record.Change{},
 	}
 	a, b := observe(old), observe(new)
@@ -63,8 +63,23 @@ func Compare(oldFile string, old record.Series, newFile string, new record.Serie
 	return c
 }
 
-func compared(file string, s record.Series) record.Compared {
-	return record.Compared{File: file, Scenario: s.Scenario, Verdict: s.Verdict, Runs: len(s.Runs), Runtime: s.Runtime}
+// compared describes a side and leaves it only the runs that passed or failed,
+// if there are any: the others' evidence is not complete.
+func compared(file string, s *record.Series) record.Compared {
+	c := record.Compared{File: file, Scenario: s.Scenario, Verdict: s.Verdict, Runtime: s.Runtime}
+	all := s.Runs
+	s.Runs = nil
+	for _, r := range all {
+		if r.Verdict == record.Pass || r.Verdict == record.Fail {
+			s.Runs = append(s.Runs, r)
+		}
+	}
+	if len(s.Runs) == 0 {
+		s.Runs = all
+	}
+	c.Runs = len(s.Runs)
+	c.LeftOut = len(all) - c.Runs
+	return c
 }
 
 // conditions are the differences in what was run and where.
@@ -222,8 +237,11 @@ func notes(c record.Comparison, unshared int) []string {
 		out = append(out, fmt.Sprintf("n=%d cannot tell a change of latencies, or of counters that depend on timing, from chance: make both with pmtulab run --repeat 10 or more", min(c.Old.Runs, c.New.Runs)))
 	}
 	for _, side := range []record.Compared{c.Old, c.New} {
-		if side.Verdict != record.Pass && side.Verdict != record.Fail {
-			out = append(out, fmt.Sprintf("the verdict of %s is %s: not all of it can be relied on", side.File, side.Verdict))
+		switch {
+		case side.LeftOut > 0:
+			out = append(out, fmt.Sprintf("%s: %d runs are left out, which neither passed nor failed", side.File, side.LeftOut))
+		case side.Verdict != record.Pass && side.Verdict != record.Fail:
+			out = append(out, fmt.Sprintf("%s: its verdict is %s, so not all of it can be relied on", side.File, side.Verdict))
 		}
 	}
 	return out

@@ -97,9 +97,13 @@ func TestCompare(t *testing.T) {
 		}), false, []string{
 			"MSS in the SYN-ACK of request A: 0 → 1440", "PMTU exception of client for invalid IP: none → mtu 1480", "latency A ~",
 		}},
-		{"an error", many(10, record.Clean, 2), New(2, []record.Result{result(record.Pass, record.Clean, 2), result(record.Error, record.Clean, 2)}), true, []string{
-			"verdict: pass → error in 1 of 2, pass in 1 of 2 ~", "latency A ~",
-			"note: the verdict of new is error: not all of it can be relied on",
+		{"an error", many(10, record.Clean, 2), New(11, append(many(10, record.Clean, 2).Runs, result(record.Error, record.PMTUStall, 210))), true, []string{
+			"latency A ~", "note: new: 1 runs are left out, which neither passed nor failed",
+		}},
+		{"nothing but errors", many(10, record.Clean, 2), New(1, []record.Result{result(record.Error, record.Clean, 2)}), false, []string{
+			"verdict: pass → error", "latency A ~ too few",
+			"note: n=1 cannot tell a change of latencies, or of counters that depend on timing, from chance: make both with pmtulab run --repeat 10 or more",
+			"note: new: its verdict is error, so not all of it can be relied on",
 		}},
 	} {
 		got := Compare("old", c.old, "new", c.new)
