@@ -4,7 +4,7 @@ SHELL      := /bin/bash
 export CGO_ENABLED = 0
 GO         ?= go
 BIN        := bin/pmtulab
-SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' 'scenarios/*.yaml' 'docs/schema/*.json' go.mod go.sum 2>/dev/null)
+SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' 'scenarios/*.yaml' 'lab/report/page/*' 'docs/schema/*.json' go.mod go.sum 2>/dev/null)
 BUILDFLAGS := -trimpath -ldflags='-s -w'
 
 .PHONY: run

@@ -28,7 +28,8 @@ var mayImport = map[string][]string{
 	"lab/evidence":   {"lab", "lab/ipvs", "lab/record", "lab/wait"},
 	"lab/diagnosis":  {"lab/record"},
 	"lab/guest":      {"lab/record", "lab/role", "lab/wait"},
-	"lab/report":     {"lab/record", "lab/diagnosis", "topology"},
+	"lab/ladder":     {"lab/record", "lab/diagnosis"},
+	"lab/report":     {"lab/record", "lab/diagnosis", "lab/ladder", "topology"},
 	"lab/scenario": {
 		"lab", "lab/diagnosis", "lab/evidence", "lab/record", "lab/sidecar", "lab/traffic", "lab/wait", "scenarios", "topology",
 	},

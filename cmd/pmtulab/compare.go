@@ -75,9 +75,5 @@ func readSeries(path string) (record.Series, error) {
 		return record.Series{}, fmt.Errorf("read a result: %w", err)
 	}
 	defer f.Close()
-	s, err := series.Read(f)
-	if err != nil {
-		return record.Series{}, fmt.Errorf("read %s: %w", path, err)
-	}
-	return s, nil
+	return series.Read(path, f) //nolint:wrapcheck // names the file and the place
 }

@@ -87,7 +87,7 @@ func TestInterrupt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			kept, err := series.Read(bytes.NewReader(data))
+			kept, err := series.Read("result.json", bytes.NewReader(data))
 			if err != nil {
 				t.Fatal(err)
 			}

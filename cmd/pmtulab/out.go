@@ -70,27 +70,29 @@ func write(stdout io.Writer, f runFlags, made outcome, took time.Duration) (reco
 		r := made.results[0]
 		r.Phases = append(made.phases, r.Phases...)
 		r.Duration = record.Millis(took)
-		return r.Verdict, r.Reasons, writeAll(stdout, f, r, report.JSON[record.Result], report.JUnit, report.Terminal)
+		return r.Verdict, r.Reasons, writeAll(stdout, f, r, resultForms())
 	}
 	s := series.New(f.repeat, made.results)
 	s.Phases = made.phases
 	s.Duration = record.Millis(took)
-	return s.Verdict, s.Reasons, writeAll(stdout, f, s, report.JSON[record.Series], report.SeriesJUnit, report.Series)
+	return s.Verdict, s.Reasons, writeAll(stdout, f, s, seriesForms())
 }
 
 // writeAll renders v into the files and to stdout.
-func writeAll[T any](stdout io.Writer, f runFlags, v T, json, junit func(io.Writer, T) error, text func(io.Writer, T, report.Style) error) error {
+func writeAll[T any](stdout io.Writer, f runFlags, v T, as forms[T]) error {
 	if f.out != "" {
-		for name, render := range map[string]func(io.Writer, T) error{"result.json": json, "junit.xml": junit} {
+		files := as.derived()
+		files["result.json"] = as.json
+		for name, render := range files {
 			if err := writeFile(filepath.Join(f.out, name), v, render); err != nil {
 				return err
 			}
 		}
 	}
 	if f.format == "json" {
-		return json(stdout, v)
+		return as.json(stdout, v)
 	}
-	return text(stdout, v, style())
+	return as.text(stdout, v)
 }
 
 // writeFile replaces path as a whole or not at all.

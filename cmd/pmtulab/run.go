@@ -58,7 +58,7 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
 	flags.BoolVar(&f.live, "live", false, "with --with: change the network while connections are idle, not before they exist")
 	flags.StringVar(&f.without, "without", "", "leave a `PART` out of the network: sidecar")
 	flags.IntVar(&f.repeat, "repeat", 1, "make this many `RUNS`")
-	flags.StringVar(&f.out, "out", "", "write result.json and junit.xml into the directory `DIR`")
+	flags.StringVar(&f.out, "out", "", "write result.json, report.html and junit.xml into the directory `DIR`")
 	formatFlag(c, &f.format, textOrJSON()...)
 	complete(c, "on", fixed(onValues()...))
 	complete(c, "set", ofScenario(settingKeys, cobra.ShellCompDirectiveNoSpace))

@@ -160,23 +160,20 @@ func TestLatency(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	for text, want := range map[string]string{
-		``:  "not JSON: unexpected end of JSON input, line 1 column 1",
-		`{`: "not JSON: unexpected end of JSON input, line 1 column 1",
-		"{\n \"schema\": \"pmtulab/result/v1\",\n \"verdict\": pass}": `not JSON: invalid character 'p' looking for beginning of value, line 3 column 13`,
-		`[]`:                     " is a array, line 1 column 1",
-		`{"schema": "other/v1"}`: `its schema is "other/v1"; pmtulab/result/v1 or pmtulab/series/v1 is wanted, as pmtulab run --out writes them`,
-		`{"schema": "pmtulab/result/v1", "requests": [{"bytes": "x"}]}`:                    "requests.bytes is a string, line 1 column 58",
-		`{"schema": "pmtulab/result/v1", "exceptions": [{"destination": "x"}]}`:            `not a result: ParseAddr("x"): unable to parse IP`,
-		`{"schema": "pmtulab/series/v1", "runs": []}`:                                      "a series of 0 runs; 1 to 1000 are wanted",
-		`{"schema": "pmtulab/series/v1", "runs": [{}` + strings.Repeat(",{}", 1000) + `]}`: "a series of 1001 runs; 1 to 1000 are wanted",
-		strings.Repeat(" ", maxSize+1):                                                     "larger than 64 MiB",
+		`{`:                               "read x: line 1, column 1 (byte 1 of 1): unexpected end of JSON input",
+		`{"schema": "pmtulab/matrix/v1"}`: `read x: its schema is "pmtulab/matrix/v1"; pmtulab/result/v1 and pmtulab/series/v1 can be read`,
+		`{"schema": "pmtulab/series/v2"}`: "read x: its schema is pmtulab/series/v2, newer than this program; pmtulab/result/v1 and pmtulab/series/v1 can be read; use the pmtulab that wrote it, or a newer one",
+		`{"schema": "pmtulab/result/v1", "requests": 1}`:                                   "read x: line 1, column 45 (byte 45 of 46): field requests: a JSON number does not fit",
+		`{"schema": "pmtulab/series/v1", "wanted": ""}`:                                    "read x: line 1, column 44 (byte 44 of 45): field wanted: a JSON string does not fit",
+		`{"schema": "pmtulab/series/v1", "runs": []}`:                                      "read x: a series of 0 runs; 1 to 1000 are wanted",
+		`{"schema": "pmtulab/series/v1", "runs": [{}` + strings.Repeat(",{}", 1000) + `]}`: "read x: a series of 1001 runs; 1 to 1000 are wanted",
 	} {
-		_, err := Read(strings.NewReader(text))
+		_, err := Read("x", strings.NewReader(text))
 		if fmt.Sprint(err) != want {
 			t.Errorf("%.60q:\n got %v\nwant %s", text, err, want)
 		}
 	}
-	s, err := Read(strings.NewReader(`{"schema": "pmtulab/result/v1", "verdict": "pass", "later": [1]}`))
+	s, err := Read("x", strings.NewReader(`{"schema": "pmtulab/result/v1", "verdict": "pass", "later": [1]}`))
 	if err != nil || len(s.Runs) != 1 || s.Verdict != record.Pass {
 		t.Errorf("a result: %+v, %v", s, err)
 	}

@@ -13,7 +13,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"schema":"pmtulab/series/v1","wanted":2,"runs":[{"verdict":"pass","requests":[{"name":"A","class":"clean","status":200,"latency_ms":1}]},{"verdict":"fail"}]}`))
 	f.Add([]byte(`{"schema":"pmtulab/result/v1","counters":{"lb":{"Icmp.InMsgs":1e3}},"expectations":[{"name":"x","ok":false}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := Read(bytes.NewReader(data))
+		s, err := Read("fuzzed", bytes.NewReader(data))
 		if err != nil {
 			return
 		}
