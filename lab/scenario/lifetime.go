@@ -80,7 +80,7 @@ func lifetimeNeed() lab.Need {
 		Remedy: "run in a guest, whose machine-wide value can be changed",
 		Try: func(n *lab.Node) (string, error) {
 			_, err := n.Sysctl(mtuExpires)
-			return "", err
+			return "", err //nolint:wrapcheck // names the sysctl
 		},
 	}
 }
