@@ -29,6 +29,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/pmtulab/pmtulab/lab/capability"
 	"github.com/pmtulab/pmtulab/lab/ipvs"
 	"github.com/pmtulab/pmtulab/lab/sidecar"
 	"github.com/pmtulab/pmtulab/lab/wait"
@@ -528,7 +529,7 @@ func TestSysctls(t *testing.T) {
 // The host's own settings, which new namespaces copy, change nothing.
 func TestSysctlsOfTheHost(t *testing.T) {
 	if os.Getenv("PMTULAB_RECORDS") == "" {
-		t.Skip("changes sysctls of the first namespace: run it in a guest")
+		capability.Missing(t, errors.New("changes sysctls of the first namespace: run it in a guest"), "guest")
 	}
 	for key, value := range map[string]string{
 		"net.ipv4.ip_forward":                    "1",
