@@ -118,7 +118,7 @@ func lacking(err error) []string {
 		return out
 	default:
 		if errors.As(err, &missing) {
-			return []string{strings.TrimPrefix(missing.Capability, "the ")}
+			return []string{strings.TrimPrefix(strings.TrimPrefix(missing.Capability, "the "), "a ")}
 		}
 		return []string{err.Error()}
 	}
