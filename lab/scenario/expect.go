@@ -69,12 +69,38 @@ func (e Expect) checkRequest(result record.Result) []record.Expectation {
 		limit := record.Millis(e.PredictedWithin + tick())
 		x := missing("end of the stall of request "+e.Request, fmt.Sprintf("within %g ms of the sampled timer (one tick is %v)", limit, tick().Round(time.Millisecond)))
 		if stall != nil {
-			off := request.Wrote + stall.Duration - stall.Predicted
+			off := offPrediction(*request, *stall)
 			x.Actual, x.OK = fmt.Sprintf("%+.1f ms", off), math.Abs(float64(off)) <= float64(limit)
 		}
 		out = append(out, x)
 	}
 	return out
+}
+
+// offPrediction is how far the end of a stall is from what its timer predicted.
+func offPrediction(request record.Request, stall record.Stall) record.Ms {
+	return request.Wrote + stall.Duration - stall.Predicted
+}
+
+// unfit is the loss of a stall that ended far from its timer on a machine that
+// left the sampler alone for longer than the claim allows: it may have left the
+// timer alone as well. A claim that holds in spite of that holds.
+func (e Expect) unfit(result record.Result) (record.Loss, bool) {
+	limit := record.Millis(e.PredictedWithin + tick())
+	request := find(result.Requests, func(r record.Request) bool { return r.Name == e.Request })
+	stall := find(result.Stalls, func(s record.Stall) bool { return s.Request == e.Request })
+	if e.PredictedWithin == 0 || request == nil || stall == nil {
+		return record.Loss{}, false
+	}
+	off := record.Ms(math.Abs(float64(offPrediction(*request, *stall))))
+	if off <= limit || result.Figures.MaxGap <= limit {
+		return record.Loss{}, false
+	}
+	return record.Loss{
+		Source: "clock", Count: 1,
+		Detail: fmt.Sprintf("the stall of request %s ended %.1f ms from its timer, but samples were up to %.1f ms apart: the machine is too busy to tell within %g ms",
+			e.Request, off, result.Figures.MaxGap, limit),
+	}, true
 }
 
 func (e Expect) checkCounter(result record.Result, counters []string) record.Expectation {

@@ -79,6 +79,27 @@ func TestPredictionIsBounded(t *testing.T) {
 	}
 }
 
+// What a busy machine delayed says nothing; what an idle one did is a failure.
+func TestUnfit(t *testing.T) {
+	claim := Expect{Request: "B", PredictedWithin: 10 * time.Millisecond}
+	for name, test := range map[string]struct {
+		late, gap record.Ms
+		want      bool
+	}{
+		"in time":            {0, 4, false},
+		"in time, busy":      {0, 45, false},
+		"late, machine idle": {30, 4, false},
+		"late, machine busy": {30, 40, true},
+	} {
+		r := outcome()
+		r.Stalls[0].Predicted -= test.late
+		r.Figures.MaxGap = test.gap
+		if loss, got := claim.unfit(r); got != test.want {
+			t.Errorf("%s: unfit %v %+v, want %v", name, got, loss, test.want)
+		}
+	}
+}
+
 func TestLabel(t *testing.T) {
 	app, dialled := netip.MustParseAddrPort("10.0.0.1:50000"), netip.MustParseAddrPort("10.0.0.2:443")
 	up := netip.MustParseAddrPort("10.0.0.1:40000")

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -265,6 +266,9 @@ func (r *run) judge(err error) {
 	}
 	r.result.Verdict = record.Pass
 	for _, e := range r.scenario.Expect {
+		if loss, ok := e.unfit(r.result); ok {
+			r.result.Losses = append(r.result.Losses, loss)
+		}
 		for _, checked := range e.check(r.result, r.counters) {
 			r.result.Expectations = append(r.result.Expectations, checked)
 			if !checked.OK {
@@ -275,7 +279,7 @@ func (r *run) judge(err error) {
 	}
 	for _, loss := range r.result.Losses {
 		r.result.Verdict = record.Inconclusive
-		r.result.Reasons = append(r.result.Reasons, fmt.Sprintf("evidence lost: %s of %s: %d, %s", loss.Source, loss.Node, loss.Count, loss.Detail))
+		r.result.Reasons = append(r.result.Reasons, fmt.Sprintf("evidence lost: %s: %d, %s", strings.TrimSuffix(loss.Source+" of "+loss.Node, " of "), loss.Count, loss.Detail))
 	}
 }
 
