@@ -294,7 +294,7 @@ func (r *run) supervisorError() error {
 		return fmt.Errorf("the guest's supervisor failed: %s", text)
 	}
 	if len(r.reports) == 0 {
-		return errors.New("the guest's supervisor did not report; main must call role.Play(guest.Roles()...) first")
+		return errors.New("the guest's supervisor ended without a report")
 	}
 	return nil
 }
