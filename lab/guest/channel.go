@@ -18,8 +18,10 @@ import (
 type frameType uint8
 
 const (
+	// frameBroken is never sent: it stands for a stream that cannot be read.
+	frameBroken frameType = iota
 	// frameHello: init runs; payload is protocolVersion.
-	frameHello frameType = iota + 1
+	frameHello
 	// frameStarted: the program is about to run; payload is startInfo as JSON.
 	frameStarted
 	// frameStdout and frameStderr: bytes that the program wrote.

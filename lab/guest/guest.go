@@ -51,10 +51,17 @@ type Kernel struct {
 	Machine Machine `json:"machine"`
 	// Release is the kernel's uname -r, as far as known.
 	Release string `json:"release"`
-	// Image is the file that is booted.
+	// Image is the file that is booted: linux.uml, or a bzImage for QEMU.
 	Image string `json:"image"`
-	// Modules is the directory of its modules, in any depth.
+	// ELF is Image decompressed on the host, for QEMU: a vmlinux with the note
+	// that makes it bootable (PVH, XEN_ELFNOTE_PHYS32_ENTRY). Booting it saves the
+	// guest the work. Empty: Image is booted.
+	ELF string `json:"elf,omitempty"`
+	// Modules is the directory of its modules, in any depth; empty: it has
+	// none.
 	Modules string `json:"modules"`
+	// Accelerator is KVM, TCG or, empty, the best that works; for QEMU.
+	Accelerator string `json:"accelerator,omitempty"`
 	// Args are further kernel parameters.
 	Args []string `json:"args,omitempty"`
 }
@@ -140,6 +147,11 @@ type Result struct {
 	// ExitCode is the program's own, or 128+n when signal n killed it; it
 	// holds for GuestFinished only and is -1 otherwise.
 	ExitCode int
+	// Accelerator is what ran the guest's code.
+	Accelerator Accelerator
+	// Stacks are what a hung guest's tasks and processors did, in the kernel's
+	// words, as far as it answered; KernelLog has them as well.
+	Stacks []byte
 	// KernelLog is what the kernel wrote to its console: the first and last
 	// part when it is longer than 1 MiB.
 	KernelLog []byte

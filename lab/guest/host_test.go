@@ -102,7 +102,7 @@ func TestInitramfsIsReproducible(t *testing.T) {
 	}
 	var images [2][]byte
 	for i := range images {
-		f, err := buildInitramfs(k, job)
+		f, err := buildInitramfs(k, channelDevice{}, job)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestJobErrors(t *testing.T) {
 		"testdata/none":                  {Path: "/proc/self/exe", Files: []File{{Path: "/x", Source: "testdata/none"}}},
 		"find program pmtulab-no-helper": {Path: "/proc/self/exe", Programs: []Program{{Path: "pmtulab-no-helper"}}},
 	} {
-		if f, err := buildInitramfs(Kernel{}, job); err == nil || !strings.Contains(err.Error(), name) {
+		if f, err := buildInitramfs(Kernel{}, channelDevice{}, job); err == nil || !strings.Contains(err.Error(), name) {
 			f.Close()
 			t.Errorf("error is %v, want %q", err, name)
 		}

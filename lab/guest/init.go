@@ -5,6 +5,7 @@
 package guest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,10 +18,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// channelDevice is the guest's end of the channel.
-const channelDevice = "/dev/ttyS0"
+	"github.com/pmtulab/pmtulab/lab/wait"
+)
 
 // startInfo is what init tells when the program starts.
 type startInfo struct {
@@ -34,20 +34,30 @@ type exitStatus struct {
 	Code int `json:"code"` // 128+n for signal n
 }
 
+// portTimeout is how long a virtio port may take to appear once its driver is
+// there; under TCG on a busy machine it takes 20 ms.
+const portTimeout = time.Second
+
+// hostTimeout is how long the host may take to end a guest that has said all
+// and does not know whether it was heard.
+const hostTimeout = 5 * time.Second
+
 func initMain([]string) int {
 	debug.SetGCPercent(-1) // short-lived and small; a collection costs page faults
-	channel, err := initChannel()
+	order, channel, err := initChannel()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pmtulab init:", err) // the console: all there is
 		powerOff()
 	}
 	frames := newFrameWriter(channel)
-	if err := initRun(frames); err != nil {
+	if err := initRun(frames, order); err != nil {
 		text := err.Error()
 		_ = frames.write(frameFailure, []byte(text[:min(len(text), maxPayload)]))
 	}
 	// All that was written must be on its way before the power goes.
-	_ = unix.IoctlSetInt(int(channel.Fd()), unix.TCSBRK, 1)
+	if err := unix.IoctlSetInt(int(channel.Fd()), unix.TCSBRK, 1); err != nil {
+		_ = wait.For(context.Background(), hostTimeout) // no terminal
+	}
 	powerOff()
 	return 1
 }
@@ -57,18 +67,56 @@ func powerOff() {
 	select {}
 }
 
-// initChannel makes /dev and opens the serial line as a channel of bytes.
-func initChannel() (*os.File, error) {
-	if err := unix.Mount("dev", "/dev", "devtmpfs", 0, ""); err != nil {
-		return nil, fmt.Errorf("mount /dev: %w", err)
-	}
-	fd, err := unix.Open(channelDevice, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+// initChannel reads what to do, makes /dev, and opens the channel.
+func initChannel() (bootOrder, *os.File, error) {
+	order, err := readBootOrder()
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", channelDevice, err)
+		return order, nil, err
+	}
+	if err := unix.Mount("dev", "/dev", "devtmpfs", 0, ""); err != nil {
+		return order, nil, fmt.Errorf("mount /dev: %w", err)
+	}
+	if order.Channel.Port != "" {
+		channel, err := openPort(order.Channel)
+		if err == nil {
+			return order, channel, nil
+		}
+		fmt.Fprintln(os.Stderr, "pmtulab init: the serial line must do:", err)
+	}
+	channel, err := openSerial(order.Channel.Serial)
+	return order, channel, err
+}
+
+// openPort opens a virtio port, which appears some time after its driver. A
+// blocking descriptor: Go's poller loses the events of a port.
+func openPort(device channelDevice) (*os.File, error) {
+	for _, file := range device.Modules {
+		if err := loadModule(file); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), portTimeout)
+	defer cancel()
+	var fd int
+	err := wait.Until(ctx, "the channel's port", time.Millisecond, func() (err error) {
+		fd, err = unix.Open(device.Port, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		return err //nolint:wrapcheck // wrapped by Until
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", device.Port, err)
+	}
+	return os.NewFile(uintptr(fd), device.Port), nil
+}
+
+// openSerial opens a serial line as a channel of bytes.
+func openSerial(device string) (*os.File, error) {
+	fd, err := unix.Open(device, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", device, err)
 	}
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
-		return nil, fmt.Errorf("read the settings of %s: %w", channelDevice, err)
+		return nil, fmt.Errorf("read the settings of %s: %w", device, err)
 	}
 	// cfmakeraw(3): no byte is changed, none is special.
 	t.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
@@ -76,13 +124,13 @@ func initChannel() (*os.File, error) {
 	t.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 	t.Cflag = t.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, t); err != nil {
-		return nil, fmt.Errorf("set %s to raw: %w", channelDevice, err)
+		return nil, fmt.Errorf("set %s to raw: %w", device, err)
 	}
-	return os.NewFile(uintptr(fd), channelDevice), nil
+	return os.NewFile(uintptr(fd), device), nil
 }
 
 // initRun is the life of the guest, from the first frame to the last.
-func initRun(frames *frameWriter) error {
+func initRun(frames *frameWriter, order bootOrder) error {
 	if err := frames.write(frameHello, []byte(protocolVersion)); err != nil {
 		return err
 	}
@@ -90,10 +138,6 @@ func initRun(frames *frameWriter) error {
 		return err
 	}
 	if err := initLoopback(); err != nil {
-		return err
-	}
-	order, err := readBootOrder()
-	if err != nil {
 		return err
 	}
 	before := time.Now()

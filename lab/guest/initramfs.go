@@ -31,6 +31,8 @@ const (
 
 // bootOrder is what init is told: the content of jobPath.
 type bootOrder struct {
+	Channel channelDevice `json:"channel"`
+
 	Path    string   `json:"path"`
 	Args    []string `json:"args"`
 	Env     []string `json:"env"`
@@ -125,7 +127,7 @@ func memfile(name string) (*os.File, error) {
 
 // buildInitramfs packs everything that job needs to run on k. The caller
 // closes the file.
-func buildInitramfs(k Kernel, job Job) (_ *os.File, err error) {
+func buildInitramfs(k Kernel, channel channelDevice, job Job) (_ *os.File, err error) {
 	f, err := memfile("pmtulab-initramfs")
 	if err != nil {
 		return nil, err
@@ -136,7 +138,7 @@ func buildInitramfs(k Kernel, job Job) (_ *os.File, err error) {
 		}
 	}()
 	p := packer{a: newArchive(f)}
-	if err := p.all(k, job); err != nil {
+	if err := p.all(k, channel, job); err != nil {
 		return nil, fmt.Errorf("pack initramfs: %w", err)
 	}
 	if err := p.a.close(); err != nil {
@@ -154,7 +156,7 @@ type packer struct {
 	libs *libraries
 }
 
-func (p *packer) all(k Kernel, job Job) error {
+func (p *packer) all(k Kernel, channel channelDevice, job Job) error {
 	p.base()
 	if err := p.executable("/proc/self/exe", selfPath); err != nil {
 		return err
@@ -183,7 +185,7 @@ func (p *packer) all(k Kernel, job Job) error {
 			return err
 		}
 	}
-	order, err := p.modules(k, job)
+	order, err := p.modules(k, channel, job)
 	if err != nil {
 		return err
 	}
@@ -386,32 +388,39 @@ func (p *packer) copy(host, guest string, mode fs.FileMode) error {
 	return p.a.err
 }
 
-// modules packs the closure of the job's modules and says what to load.
-func (p *packer) modules(k Kernel, job Job) (bootOrder, error) {
-	var order bootOrder
-	if len(job.Modules)+len(job.OptionalModules)+len(job.OnDemand) == 0 {
+// modules packs the closure of the job's modules, and of those of the channel,
+// and says what to load.
+func (p *packer) modules(k Kernel, channel channelDevice, job Job) (bootOrder, error) {
+	order := bootOrder{Channel: channelDevice{Serial: channel.Serial}}
+	if len(channel.Modules)+len(job.Modules)+len(job.OptionalModules)+len(job.OnDemand) == 0 {
 		return order, nil
 	}
 	tree, err := openModuleTree(k.Modules)
 	if err != nil {
 		return order, err
 	}
+	port, err := tree.closure(channel.Modules, nil)
+	var missing *ModuleError
+	switch {
+	case errors.As(err, &missing): // the serial line must do
+		port = nil
+	case err != nil:
+		return order, err
+	default:
+		order.Channel = channelDevice{Serial: channel.Serial, Port: channel.Port, Modules: moduleFiles(port)}
+	}
 	load, err := tree.closure(job.Modules, job.OptionalModules)
 	if err != nil {
 		return order, err
 	}
+	order.Modules = moduleFiles(load)
 	all, err := tree.closure(slices.Concat(job.Modules, job.OnDemand), job.OptionalModules)
 	if err != nil {
 		return order, err
 	}
-	name := func(m *loadedModule) string { return filepath.Join(modulesDir, m.name+".ko") }
-	for _, m := range load {
-		order.Modules = append(order.Modules, name(m))
-	}
 	order.KeepModprobe = len(job.OnDemand) > 0
 	var table []packedModule
 	for _, m := range all {
-		p.a.bytes(p.path(name(m)), 0o644, m.image)
 		entry := packedModule{Name: m.name, Aliases: m.aliases}
 		for _, need := range slices.Concat(m.pre, m.depends) {
 			if file, ok := tree.resolve(need, false); ok && file != "" {
@@ -419,6 +428,11 @@ func (p *packer) modules(k Kernel, job Job) (bootOrder, error) {
 			}
 		}
 		table = append(table, entry)
+	}
+	for _, m := range slices.Concat(port, all) {
+		if file := p.path(moduleFile(m)); !p.a.has(file) {
+			p.a.bytes(file, 0o644, m.image)
+		}
 	}
 	if order.KeepModprobe {
 		b, err := json.Marshal(table)
@@ -428,4 +442,15 @@ func (p *packer) modules(k Kernel, job Job) (bootOrder, error) {
 		p.a.bytes(p.path(aliasesPath), 0o644, b)
 	}
 	return order, p.a.err
+}
+
+// moduleFile is a module's path in the guest.
+func moduleFile(m *loadedModule) string { return filepath.Join(modulesDir, m.name+".ko") }
+
+func moduleFiles(modules []*loadedModule) []string {
+	var files []string
+	for _, m := range modules {
+		files = append(files, moduleFile(m))
+	}
+	return files
 }

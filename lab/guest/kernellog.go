@@ -3,7 +3,10 @@
 
 package guest
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
+)
 
 const (
 	logHead = 256 << 10
@@ -42,4 +45,63 @@ func (l *boundedLog) bytes() []byte {
 		out = fmt.Appendf(out, "\n[... %d bytes of kernel log dropped ...]\n", l.dropped)
 	}
 	return append(out, l.tail...)
+}
+
+// consoleLog is what came from a guest's console: what the kernel wrote by
+// itself and, after ask, what it was made to write.
+type consoleLog struct {
+	mu      sync.Mutex
+	log     boundedLog
+	written int
+	before  []byte // of the first ask
+	isAsked bool
+	asked   boundedLog
+}
+
+func (c *consoleLog) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.written += len(b)
+	if c.isAsked {
+		_, _ = c.asked.Write(b)
+	}
+	return c.log.Write(b)
+}
+
+// ask marks the end of what the kernel wrote by itself.
+func (c *consoleLog) ask() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.before, c.isAsked = c.log.bytes(), true
+}
+
+// len counts all bytes so far.
+func (c *consoleLog) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written
+}
+
+// bytes is all of the log.
+func (c *consoleLog) bytes() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.log.bytes()
+}
+
+// own is what the kernel wrote by itself.
+func (c *consoleLog) own() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isAsked {
+		return c.before
+	}
+	return c.log.bytes()
+}
+
+// answer is what it was made to write.
+func (c *consoleLog) answer() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked.bytes()
 }

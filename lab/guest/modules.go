@@ -102,10 +102,14 @@ type loadedModule struct {
 	image []byte // decompressed ELF
 }
 
-// openModuleTree lists dir; modules are read when a closure needs them.
+// openModuleTree lists dir; modules are read when a closure needs them. Without
+// dir there are none.
 func openModuleTree(dir string) (*moduleTree, error) {
 	t := &moduleTree{
 		dir: dir, files: map[string]string{}, builtin: map[string]bool{}, infos: map[string]*loadedModule{},
+	}
+	if dir == "" {
+		return t, nil
 	}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {

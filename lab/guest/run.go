@@ -9,25 +9,22 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strings"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/pmtulab/pmtulab/lab/record"
-	"github.com/pmtulab/pmtulab/lab/role"
-	"github.com/pmtulab/pmtulab/lab/wait"
 )
 
 // powerOffTimeout is how long a guest that has said all may take to end.
 const powerOffTimeout = time.Second
 
-// The deadlines of a Job as causes of a guest's end, and a state to wait out.
+// What ended a guest that did not end by itself.
 var (
+	errSilence      = errors.New("silence")
 	errBootDeadline = errors.New("boot deadline")
 	errRunDeadline  = errors.New("run deadline")
-	errStillThere   = errors.New("some are still there")
+	errBroken       = errors.New("channel broken")
 )
 
 // Run boots k, runs job in it and waits for its end. Whatever became of the
@@ -35,41 +32,66 @@ var (
 // that ctx ended it: the Outcome is then GuestInfrastructure. When Run returns
 // no process and no file of the guest is left.
 func Run(ctx context.Context, k Kernel, job Job) (Result, error) {
-	r := run{job: job, result: Result{Outcome: record.GuestInfrastructure, ExitCode: -1}}
-	if k.Machine != UML {
-		return r.result, fmt.Errorf("run guest: machine %q is not known; use a kernel of FindUML", k.Machine)
-	}
-	began := time.Now()
-	initramfs, err := buildInitramfs(k, job)
+	result, err := boot(ctx, k, job)
 	if err != nil {
-		return r.result, fmt.Errorf("run guest: %w", err)
+		return result, fmt.Errorf("run guest: %w", err)
 	}
-	defer initramfs.Close()
-	r.phase("initramfs", began)
-	if err := r.guest(ctx, k, initramfs); err != nil {
-		return r.result, fmt.Errorf("run guest: %w", err)
-	}
-	return r.result, nil
+	return result, nil
 }
 
-// run is the state of one call of Run.
+// boot packs what the guest needs and boots it, a second time when KVM turns
+// out not to work.
+func boot(ctx context.Context, k Kernel, job Job) (Result, error) {
+	nothing := Result{Outcome: record.GuestInfrastructure, ExitCode: -1}
+	m, err := machineOf(k)
+	if err != nil {
+		return nothing, err
+	}
+	spec := machineSpec{Kernel: k, MemoryMiB: job.memoryMiB()}
+	if spec.Program, err = m.program(); err != nil {
+		return nothing, err
+	}
+	began := time.Now()
+	initramfs, err := buildInitramfs(k, m.channel(), job)
+	if err != nil {
+		return nothing, err
+	}
+	defer initramfs.Close()
+	packed := record.Phase{Name: "initramfs", Ms: record.Millis(time.Since(began))}
+	r, err := accelerated(ctx, spec, func(a acceleration) (*run, error) {
+		r := &run{job: job, machine: m, accel: a, result: nothing}
+		r.result.Accelerator = a.Accelerator
+		spec.Accelerator = a.Name
+		return r, r.guest(ctx, spec, initramfs)
+	})
+	if r == nil {
+		return nothing, err
+	}
+	r.result.Phases = slices.Insert(r.result.Phases, 0, packed)
+	return r.result, err
+}
+
+// run is one boot of a guest.
 type run struct {
-	job    Job
+	job     Job
+	machine machine
+	accel   acceleration
+	*supervised
 	result Result
-	log    boundedLog
-	begun  startInfo
-	exit   *exitStatus
+
+	log consoleLog
+	// cause is what ended the guest; nil when it ended by itself.
+	cause error
+	// greeted tells that init has sent its first frame.
+	greeted bool
+	begun   startInfo
+	exit    *exitStatus
 	// failure is init's own account of why there is no program.
 	failure string
 	// lost is why the channel ended, wanted or not.
 	lost error
 	// output is the first error of the caller's writers.
 	output error
-
-	supervisor *exec.Cmd
-	lifeline   *os.File
-	stderr     strings.Builder // of the supervisor: a Go panic
-	reports    []supervisorReport
 }
 
 // phase ends a phase now.
@@ -85,126 +107,49 @@ func (r *run) phaseUntil(name string, began, ended time.Time) {
 }
 
 // guest starts the supervisor and follows the guest to its end.
-func (r *run) guest(ctx context.Context, k Kernel, initramfs *os.File) error {
-	console, channel, status, err := r.start(k, initramfs)
+func (r *run) guest(ctx context.Context, spec machineSpec, initramfs *os.File) error {
+	s, err := startSupervisor(spec, initramfs)
 	if err != nil {
 		return err
 	}
-	defer r.lifeline.Close()
+	defer closeAll(s.lifeline, s.monitor)
+	r.supervised = s
 	var readers sync.WaitGroup
 	readers.Go(func() {
-		defer console.Close()
-		r.readConsole(console)
+		defer s.console.Close()
+		r.readConsole(s.console)
 	})
-	marks := make(chan frameType, 8) // started, failure or exit
+	marks := make(chan frameType, 8) // hello, started, failure, exit or broken
 	readers.Go(func() {
-		defer channel.Close()
+		defer s.channel.Close()
 		defer close(marks)
-		r.readChannel(channel, marks)
+		r.readChannel(s.channel, marks)
 	})
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		defer status.Close()
-		for d := json.NewDecoder(status); ; {
-			var report supervisorReport
-			if d.Decode(&report) != nil {
-				break
-			}
-			r.reports = append(r.reports, report)
-		}
-		_ = r.supervisor.Wait()
-		if !r.cleanUp() {
-			// Whatever still holds these must not hold Run.
-			deadline := time.Now().Add(powerOffTimeout)
-			_ = console.SetReadDeadline(deadline)
-			_ = channel.SetReadDeadline(deadline)
-		}
+		s.wait()
 	}()
-	cause := r.follow(ctx, marks, gone)
-	r.lifeline.Close()
+	r.cause = r.follow(ctx, marks, gone)
+	if r.hangs() {
+		r.fetchStacks()
+	}
+	s.lifeline.Close()
 	<-gone
 	for range marks { // a reader must not wait for follow, which has returned
 	}
 	readers.Wait()
-	return r.conclude(cause)
-}
-
-// start makes the pipes and starts the supervisor.
-func (r *run) start(k Kernel, initramfs *os.File) (console, channel, status *os.File, err error) {
-	spec, err := json.Marshal(machineSpec{Kernel: k, MemoryMiB: r.job.memoryMiB()})
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("describe the guest: %w", err)
-	}
-	var ours, theirs [4]*os.File
-	closeAll := func(files []*os.File) {
-		for _, f := range files {
-			f.Close() // nil is fine: it returns an error
-		}
-	}
-	for i := range ours {
-		if ours[i], theirs[i], err = os.Pipe(); err != nil {
-			closeAll(ours[:])
-			closeAll(theirs[:])
-			return nil, nil, nil, fmt.Errorf("make the guest's pipes: %w", err)
-		}
-	}
-	ours[0], theirs[0] = theirs[0], ours[0] // the lifeline runs the other way
-	// The supervisor outlives the context on purpose: it is what cleans up.
-	r.supervisor = role.Command(context.Background(), supervisorRole, string(spec))
-	r.supervisor.Dir = "/"
-	r.supervisor.Stdout = theirs[3]
-	r.supervisor.Stderr = &r.stderr
-	r.supervisor.ExtraFiles = []*os.File{theirs[0], initramfs, theirs[1], theirs[2]}
-	r.supervisor.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = r.supervisor.Start()
-	closeAll(theirs[:])
-	if err != nil {
-		closeAll(ours[:])
-		return nil, nil, nil, fmt.Errorf("start the guest's supervisor: %w", err)
-	}
-	r.lifeline = ours[0]
-	return ours[1], ours[2], ours[3], nil
-}
-
-// cleanUp does what a supervisor that was killed could not; orderly tells that
-// there was nothing to do.
-func (r *run) cleanUp() (orderly bool) {
-	var dir string
-	var pid int
-	for _, report := range r.reports {
-		switch {
-		case report.Ended != "" || report.Failed != "" || report.NoDir != nil:
-			return true
-		case report.Dir != "":
-			dir = report.Dir
-		case report.Pid != 0:
-			pid = report.Pid
-		}
-	}
-	if pid != 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), powerOffTimeout)
-		defer cancel()
-		_ = wait.Until(ctx, "the end of the guest's processes", 5*time.Millisecond, func() error {
-			if err := syscall.Kill(-pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {
-				return errStillThere
-			}
-			return nil
-		})
-	}
-	if dir != "" {
-		_ = os.RemoveAll(dir)
-	}
-	return false
+	return r.conclude()
 }
 
 // follow waits through the phases of a guest, to its end and that of the
 // channel; the cause is nil when the guest ended by itself.
 func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan struct{}) (cause error) {
 	last := time.Now()
-	deadline := time.NewTimer(r.job.bootTimeout())
+	bootEnd := last.Add(r.job.bootTimeout())
+	deadline := time.NewTimer(r.firstProgress())
+	expired := errSilence
 	defer deadline.Stop()
-	expired := errBootDeadline
 	var ended time.Time
 	said := false // all there is to say
 	for marks != nil || gone != nil {
@@ -221,6 +166,11 @@ func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan st
 				continue
 			}
 			switch mark {
+			case frameBroken:
+				return errBroken
+			case frameHello:
+				deadline.Reset(time.Until(bootEnd))
+				expired = errBootDeadline
 			case frameStarted:
 				loaded := last.Add(time.Since(last) - r.begun.Modules)
 				r.phaseUntil("boot", last, loaded)
@@ -234,6 +184,9 @@ func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan st
 				last = r.phase("run", last)
 				expired, said = nil, true
 				deadline.Reset(powerOffTimeout)
+				if !r.machine.powersOff() {
+					r.lifeline.Close()
+				}
 			}
 		}
 	}
@@ -244,9 +197,9 @@ func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan st
 }
 
 // conclude turns what was seen into an outcome.
-func (r *run) conclude(cause error) error {
+func (r *run) conclude() error {
 	r.result.KernelLog = r.log.bytes()
-	if err := r.supervisorError(); err != nil {
+	if err := r.supervised.failure(); err != nil {
 		return err
 	}
 	if r.output != nil {
@@ -259,54 +212,35 @@ func (r *run) conclude(cause error) error {
 	if r.failure != "" {
 		return fmt.Errorf("init of the guest: %s", r.failure)
 	}
-	outcome, detail, crashed := findCrash(r.result.KernelLog)
+	log := r.log.own()
+	outcome, detail, crashed := findCrash(log)
 	switch {
 	case crashed:
 		r.result.Outcome, r.result.Detail = outcome, detail
-	case errors.Is(cause, errBootDeadline):
+	case errors.Is(r.cause, errBroken):
+		r.result.Outcome = record.GuestLost
+		r.result.Detail = fmt.Sprintf("what the guest sent is not what was written: %v", r.lost)
+	case errors.Is(r.cause, errBootDeadline), errors.Is(r.cause, errSilence):
 		r.result.Outcome = record.GuestHangBoot
 		r.result.Detail = fmt.Sprintf("the program did not start within %v; last line of the kernel log: %q",
-			r.job.bootTimeout(), lastLine(r.result.KernelLog))
-	case errors.Is(cause, errRunDeadline):
+			r.job.bootTimeout(), lastLine(log))
+	case errors.Is(r.cause, errRunDeadline):
 		r.result.Outcome = record.GuestHangRun
 		r.result.Detail = fmt.Sprintf("the program did not end within %v", r.job.RunTimeout)
-	case cause != nil:
-		return cause
+	case r.cause != nil:
+		return r.cause
 	default:
 		r.result.Outcome = record.GuestLost
 		r.result.Detail = fmt.Sprintf("the guest ended (%s) without a final record: %v; last line of the kernel log: %q",
-			r.ended(), r.lost, lastLine(r.result.KernelLog))
+			r.ended(), r.lost, lastLine(log))
 	}
 	return nil
 }
 
-// supervisorError is why there was no guest, or nil.
-func (r *run) supervisorError() error {
-	for _, report := range r.reports {
-		if report.NoDir != nil {
-			return report.NoDir
-		}
-		if report.Failed != "" {
-			return errors.New(report.Failed)
-		}
-	}
-	if text := strings.TrimSpace(r.stderr.String()); text != "" {
-		return fmt.Errorf("the guest's supervisor failed: %s", text)
-	}
-	if len(r.reports) == 0 {
-		return errors.New("the guest's supervisor ended without a report")
-	}
-	return nil
-}
-
-// ended is how the guest's main process ended.
-func (r *run) ended() string {
-	for _, report := range r.reports {
-		if report.Ended != "" {
-			return report.Ended
-		}
-	}
-	return "its supervisor was killed"
+// hangs tells that a deadline came, other than that of a trial.
+func (r *run) hangs() bool {
+	return errors.Is(r.cause, errRunDeadline) || errors.Is(r.cause, errBootDeadline) ||
+		errors.Is(r.cause, errSilence) && !r.accel.trial
 }
 
 // readConsole keeps the kernel log. A console that nobody reads stalls a guest,
@@ -333,49 +267,58 @@ func (r *run) readChannel(channel io.Reader, marks chan<- frameType) {
 	frames := newFrameReader(channel)
 	for {
 		t, payload, err := frames.read()
-		if err != nil {
+		if err == nil {
+			err = r.frame(t, payload)
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			r.lost = err
+			return
+		case err != nil:
+			r.lost = err
+			marks <- frameBroken
 			_, _ = io.Copy(io.Discard, channel)
 			return
 		}
 		switch t {
-		case frameStdout:
-			r.deliver(r.job.Stdout, payload)
-		case frameStderr:
-			r.deliver(r.job.Stderr, payload)
-		case frameRecord:
-			if r.job.Records != nil {
-				r.job.Records(payload)
-			}
-		case frameFailure:
-			r.failure = string(payload)
+		case frameHello, frameStarted, frameFailure, frameExit:
 			marks <- t
-		case frameExit:
-			var status exitStatus
-			if err := json.Unmarshal(payload, &status); err != nil {
-				r.lost = fmt.Errorf("read the exit status: %w", err)
-				continue
-			}
-			r.exit = &status
-			marks <- t
-		case frameHello:
-			if string(payload) != protocolVersion {
-				r.lost = fmt.Errorf("read the guest's greeting: %w: %q", errCorrupt, payload)
-				_, _ = io.Copy(io.Discard, channel)
-				return
-			}
-		case frameStarted:
-			if err := json.Unmarshal(payload, &r.begun); err != nil {
-				r.lost = fmt.Errorf("read the start of the program: %w", err)
-				continue
-			}
-			marks <- t
-		default:
-			r.lost = fmt.Errorf("read frame: %w: unknown type %d", errCorrupt, t)
-			_, _ = io.Copy(io.Discard, channel)
-			return
 		}
 	}
+}
+
+// frame takes one frame; the error says that it is none of ours.
+func (r *run) frame(t frameType, payload []byte) error {
+	switch t {
+	case frameHello:
+		if string(payload) != protocolVersion {
+			return fmt.Errorf("read the guest's greeting: %w: %q", errCorrupt, payload)
+		}
+		r.greeted = true
+	case frameStarted:
+		if err := json.Unmarshal(payload, &r.begun); err != nil {
+			return fmt.Errorf("read the start of the program: %w: %w", errCorrupt, err)
+		}
+	case frameStdout:
+		r.deliver(r.job.Stdout, payload)
+	case frameStderr:
+		r.deliver(r.job.Stderr, payload)
+	case frameRecord:
+		if r.job.Records != nil {
+			r.job.Records(payload)
+		}
+	case frameFailure:
+		r.failure = string(payload)
+	case frameExit:
+		var status exitStatus
+		if err := json.Unmarshal(payload, &status); err != nil {
+			return fmt.Errorf("read the exit status: %w: %w", errCorrupt, err)
+		}
+		r.exit = &status
+	default:
+		return fmt.Errorf("read frame: %w: unknown type %d", errCorrupt, t)
+	}
+	return nil
 }
 
 func (r *run) deliver(w io.Writer, b []byte) {

@@ -32,16 +32,11 @@ const supervisorRole = "supervisor"
 // Descriptors that the supervisor inherits.
 const (
 	lifelineFd = 3 + iota
-	initramfsFd
 	consoleFd
 	channelFd
+	initramfsFd
+	monitorFd
 )
-
-// machineSpec is the supervisor's only argument, as JSON.
-type machineSpec struct {
-	Kernel    Kernel `json:"kernel"`
-	MemoryMiB int    `json:"memory_mib"`
-}
 
 // supervisorReport is one line of the supervisor's standard output. Exactly
 // one field is set.
@@ -92,30 +87,24 @@ func supervise(args []string, report *json.Encoder) (ended string, err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return "", fmt.Errorf("become the parent of orphans: %w", err)
 	}
-	// User-Mode Linux takes the gap between its program and its heap for
-	// memory, up to a random gigabyte that it has then to set up: no gap.
-	if err := setPersonality(addrNoRandomize); err != nil {
-		return "", err
-	}
 	// A guest that panics aborts; nobody wants 256 MiB of core.
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return "", fmt.Errorf("switch core dumps off: %w", err)
 	}
-	parent, err := choosePrivateDir(dirCandidates(), spec.MemoryMiB)
+	m, err := machineOf(spec.Kernel)
 	if err != nil {
 		return "", err
 	}
-	dir := privateDirName(parent)
-	_ = report.Encode(supervisorReport{Dir: dir})
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make the private directory: %w", err)
+	dir, err := makePrivateDir(m.roomMiB(spec), report)
+	if err != nil {
+		return "", err
 	}
 	defer func() {
 		if rmErr := os.RemoveAll(dir); rmErr != nil && err == nil {
 			err = fmt.Errorf("remove the private directory: %w", rmErr)
 		}
 	}()
-	pid, err := startMachine(spec, dir)
+	pid, err := startProcess(m.process(spec, dir), dir)
 	if err != nil {
 		return "", err
 	}
@@ -126,6 +115,24 @@ func supervise(args []string, report *json.Encoder) (ended string, err error) {
 		killDescendants(pid)
 	}()
 	return reapAll(pid), nil
+}
+
+// makePrivateDir makes the directory of a guest that needs room for roomMiB;
+// it is reported before it is there. Without a need there is none.
+func makePrivateDir(roomMiB int, report *json.Encoder) (string, error) {
+	if roomMiB == 0 {
+		return "", nil
+	}
+	parent, err := choosePrivateDir(dirCandidates(), roomMiB)
+	if err != nil {
+		return "", err
+	}
+	dir := privateDirName(parent)
+	_ = report.Encode(supervisorReport{Dir: dir})
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the private directory: %w", err)
+	}
+	return dir, nil
 }
 
 // addrNoRandomize is ADDR_NO_RANDOMIZE of personality(2).
@@ -140,22 +147,31 @@ func setPersonality(persona uintptr) error {
 	return nil
 }
 
-// startMachine starts the guest's main process in a session of its own and
+// startProcess starts the guest's main process in a session of its own and
 // closes this process's copies of its descriptors.
-func startMachine(spec machineSpec, dir string) (int, error) {
-	argv, env := umlCommand(spec.Kernel, spec.MemoryMiB, dir)
-	console, channel := os.NewFile(consoleFd, "console"), os.NewFile(channelFd, "channel")
-	initramfs := os.NewFile(initramfsFd, "initramfs")
+func startProcess(p process, dir string) (int, error) {
+	console := os.NewFile(consoleFd, "console")
 	defer console.Close()
-	defer channel.Close()
-	defer initramfs.Close()
+	others := make([]*os.File, machineMonitor-2)
+	for fd, inherited := range map[int]uintptr{
+		machineChannel: channelFd, machineInitramfs: initramfsFd, machineMonitor: monitorFd,
+	} {
+		f := os.NewFile(inherited, "guest")
+		defer f.Close()
+		others[fd-3] = f
+	}
+	if p.fixedAddresses {
+		if err := setPersonality(addrNoRandomize); err != nil {
+			return 0, err
+		}
+	}
 	cmd := exec.Cmd{
-		Path: argv[0], Args: argv, Env: env, Dir: dir,
-		Stdout: console, Stderr: console, ExtraFiles: []*os.File{channel, initramfs},
+		Path: p.argv[0], Args: p.argv, Env: p.env, Dir: dir,
+		Stdout: console, Stderr: console, ExtraFiles: others,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("start %s: %w", argv[0], err)
+		return 0, fmt.Errorf("start %s: %w", p.argv[0], err)
 	}
 	return cmd.Process.Pid, nil
 }

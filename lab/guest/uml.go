@@ -4,8 +4,10 @@
 package guest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -49,24 +51,70 @@ func umlNeedless() string {
 	}, ",")
 }
 
-// umlCommand is the process that boots k. Its descriptors: 1 console,
-// 3 channel, 4 initramfs. dir is private to the guest.
-func umlCommand(k Kernel, memoryMiB int, dir string) (argv, env []string) {
-	argv = []string{
-		k.Image,
-		fmt.Sprintf("mem=%dM", memoryMiB),
-		"initrd=/proc/self/fd/4",
+// uml is the machine of User-Mode Linux.
+type uml struct{}
+
+func (uml) program() (string, error) { return "", nil }
+
+// roomMiB: the guest's memory is a file in its private directory, unlinked
+// once it is open.
+func (uml) roomMiB(spec machineSpec) int { return spec.MemoryMiB }
+
+func (uml) channel() channelDevice { return channelDevice{Serial: "/dev/ttyS0"} }
+
+func (uml) powersOff() bool { return true }
+
+func (uml) process(spec machineSpec, dir string) process {
+	argv := []string{
+		spec.Kernel.Image,
+		fmt.Sprintf("mem=%dM", spec.MemoryMiB),
+		fmt.Sprintf("initrd=/proc/self/fd/%d", machineInitramfs),
 		"rdinit=" + initPath,
-		"con=null", "con0=null,fd:1", "ssl=null", "ssl0=null,fd:3",
-		"uml_dir=" + dir, "umid=guest",
+		"con=null", fmt.Sprintf("con0=null,fd:%d", machineConsole),
+		"ssl=null", fmt.Sprintf("ssl0=null,fd:%d", machineChannel),
+		"uml_dir=" + dir, "umid=" + umlName,
 		"initcall_blacklist=" + umlNeedless(),
 		// 256 BSD-style terminals, each announced by a process: half a second.
 		"pty.legacy_count=0", "cryptomgr.notests=1",
 		// Warnings belong into the kernel log; a panic must end the process.
 		"loglevel=5", "panic=-1", "noreboot",
 	}
-	argv = append(argv, k.Args...)
-	// The guest's memory is a file in TMPDIR, unlinked once it is open; HOME
-	// keeps ~/.uml from being made.
-	return argv, []string{"TMPDIR=" + dir, "HOME=" + dir, "PATH=/usr/bin:/bin"}
+	return process{
+		argv: append(argv, spec.Kernel.Args...),
+		// HOME keeps ~/.uml from being made.
+		env: []string{"TMPDIR=" + dir, "HOME=" + dir, "PATH=/usr/bin:/bin"},
+		// The kernel takes the gap between its program and its heap for
+		// memory, up to a random gigabyte that it has then to set up: no gap.
+		fixedAddresses: true,
+	}
+}
+
+// umlName is the guest's name below its private directory.
+const umlName = "guest"
+
+// stacks asks for the blocked tasks through the kernel's management socket.
+func (uml) stacks(h hung) []func() error {
+	socket := filepath.Join(h.dir, umlName, "mconsole")
+	return []func() error{func() error {
+		// 8: show messages of every level.
+		return errors.Join(mconsole(socket, "sysrq 8"), mconsole(socket, "sysrq w"))
+	}}
+}
+
+// mconsole sends one command to a User-Mode Linux, as struct mconsole_request
+// (arch/um/drivers/mconsole.h).
+func mconsole(socket, command string) error {
+	conn, err := net.Dial("unixgram", socket)
+	if err != nil {
+		return fmt.Errorf("connect to the management socket: %w", err)
+	}
+	defer conn.Close()
+	request := binary.NativeEndian.AppendUint32(nil, 0xcafebabe)
+	request = binary.NativeEndian.AppendUint32(request, 2) // version
+	request = binary.NativeEndian.AppendUint32(request, uint32(len(command)))
+	request = append(request, command...)
+	if _, err := conn.Write(request); err != nil {
+		return fmt.Errorf("send %q to the management socket: %w", command, err)
+	}
+	return nil
 }
