@@ -29,6 +29,8 @@ const (
 	frameStderr
 	// frameRecord: bytes that the program wrote to its record descriptor.
 	frameRecord
+	// frameOutput: a piece of the tar stream of outputs.
+	frameOutput
 	// frameFailure: init could not run the program; payload is the reason.
 	frameFailure
 	// frameExit: the program ended and all its output was sent; payload is
@@ -37,7 +39,7 @@ const (
 )
 
 const (
-	protocolVersion = "pmtulab guest 1"
+	protocolVersion = "pmtulab guest 2"
 	frameMagic      = 0x504d // "PM"
 	// headerLen: magic 2, type 1, zero 1, sequence 4, payload length 4.
 	headerLen = 12

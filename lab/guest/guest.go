@@ -96,6 +96,9 @@ type Job struct {
 	// OnDemand it is switched off once Modules are loaded.
 	OnDemand []string
 
+	// Outputs come back to the host when the program has ended.
+	Outputs []Output
+
 	// MemoryMiB is the guest's memory; default: DefaultMemoryMiB.
 	MemoryMiB int
 	// BootTimeout ends at the program's start; default: DefaultBootTimeout.
@@ -147,6 +150,9 @@ type Result struct {
 	// ExitCode is the program's own, or 128+n when signal n killed it; it
 	// holds for GuestFinished only and is -1 otherwise.
 	ExitCode int
+	// Skipped are files and directories of Job.Outputs that did not come back,
+	// being neither, and why; at most 20.
+	Skipped []string
 	// Accelerator is what ran the guest's code.
 	Accelerator Accelerator
 	// Stacks are what a hung guest's tasks and processors did, in the kernel's

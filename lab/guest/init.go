@@ -32,6 +32,8 @@ type startInfo struct {
 // exitStatus is how the program ended.
 type exitStatus struct {
 	Code int `json:"code"` // 128+n for signal n
+	// Skipped are Result.Skipped.
+	Skipped []string `json:"skipped,omitempty"`
 }
 
 // portTimeout is how long a virtio port may take to appear once its driver is
@@ -41,6 +43,9 @@ const portTimeout = time.Second
 // hostTimeout is how long the host may take to end a guest that has said all
 // and does not know whether it was heard.
 const hostTimeout = 5 * time.Second
+
+// maxSkipped bounds what an exit status tells of outputs.
+const maxSkipped = 20
 
 func initMain([]string) int {
 	debug.SetGCPercent(-1) // short-lived and small; a collection costs page faults
@@ -221,6 +226,9 @@ func runJob(frames *frameWriter, order bootOrder, info startInfo) error {
 	if err := os.Chdir(order.Dir); err != nil {
 		return fmt.Errorf("go to the working directory: %w", err)
 	}
+	if err := prepareOutputs(order.Outputs); err != nil {
+		return err
+	}
 	streams, children, err := outputPipes()
 	if err != nil {
 		return err
@@ -259,6 +267,10 @@ func runJob(frames *frameWriter, order bootOrder, info startInfo) error {
 	if err := errors.Join(pumpErrs...); err != nil {
 		return err
 	}
+	if status.Skipped, err = sendOutputs(frames, order.Outputs); err != nil {
+		return err
+	}
+	status.Skipped = status.Skipped[:min(len(status.Skipped), maxSkipped)]
 	b, err = json.Marshal(status)
 	if err != nil {
 		return fmt.Errorf("encode the exit status: %w", err)

@@ -38,6 +38,7 @@ type bootOrder struct {
 	Env     []string `json:"env"`
 	Dir     string   `json:"dir"`
 	Modules []string `json:"modules"` // files to load, in order
+	Outputs []Output `json:"outputs,omitempty"`
 	// KeepModprobe leaves kernel.modprobe on for modules that are packed only.
 	KeepModprobe bool `json:"keep_modprobe,omitempty"`
 }
@@ -190,6 +191,9 @@ func (p *packer) all(k Kernel, channel channelDevice, job Job) error {
 		return err
 	}
 	order.Path, order.Args, order.Env, order.Dir = prog.path, job.Args, job.environ(), job.dir()
+	for _, o := range job.Outputs {
+		order.Outputs = append(order.Outputs, Output{Path: o.Path, Dir: o.Dir}) // the guest need not know Host
+	}
 	if len(order.Args) == 0 {
 		order.Args = []string{prog.path}
 	}

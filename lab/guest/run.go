@@ -90,8 +90,9 @@ type run struct {
 	failure string
 	// lost is why the channel ended, wanted or not.
 	lost error
-	// output is the first error of the caller's writers.
-	output error
+	// output is the first error of the caller's writers, or of outputs.
+	output  error
+	outputs *outputReceiver
 }
 
 // phase ends a phase now.
@@ -108,9 +109,14 @@ func (r *run) phaseUntil(name string, began, ended time.Time) {
 
 // guest starts the supervisor and follows the guest to its end.
 func (r *run) guest(ctx context.Context, spec machineSpec, initramfs *os.File) error {
-	s, err := startSupervisor(spec, initramfs)
+	outputs, err := receiveOutputs(r.job.Outputs)
 	if err != nil {
 		return err
+	}
+	r.outputs = outputs
+	s, err := startSupervisor(spec, initramfs)
+	if err != nil {
+		return errors.Join(err, outputs.close())
 	}
 	defer closeAll(s.lifeline, s.monitor)
 	r.supervised = s
@@ -139,6 +145,9 @@ func (r *run) guest(ctx context.Context, spec machineSpec, initramfs *os.File) e
 	for range marks { // a reader must not wait for follow, which has returned
 	}
 	readers.Wait()
+	if err := outputs.close(); err != nil && r.output == nil && r.exit != nil {
+		r.output = err
+	}
 	return r.conclude()
 }
 
@@ -206,7 +215,7 @@ func (r *run) conclude() error {
 		return fmt.Errorf("deliver the program's output: %w", r.output)
 	}
 	if r.exit != nil {
-		r.result.Outcome, r.result.ExitCode = record.GuestFinished, r.exit.Code
+		r.result.Outcome, r.result.ExitCode, r.result.Skipped = record.GuestFinished, r.exit.Code, r.exit.Skipped
 		return nil
 	}
 	if r.failure != "" {
@@ -307,6 +316,8 @@ func (r *run) frame(t frameType, payload []byte) error {
 		if r.job.Records != nil {
 			r.job.Records(payload)
 		}
+	case frameOutput:
+		r.deliver(r.outputs, payload)
 	case frameFailure:
 		r.failure = string(payload)
 	case frameExit:

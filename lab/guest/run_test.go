@@ -99,6 +99,14 @@ func job(name string, args []string) int {
 			must(0, os.WriteFile(serial, []byte("these bytes are no frame of the channel"), 0))
 		}
 		_ = wait.For(context.Background(), time.Minute)
+	case "outputs":
+		for name, content := range map[string]string{"/out/a": "A", "/out/sub/b": "B", "/single/file": "C"} {
+			must(0, os.MkdirAll(filepath.Dir(name), 0o755))
+			must(0, os.WriteFile(name, []byte(content), 0o755))
+		}
+		must(0, os.WriteFile("/out/large", pattern(0, outputBytes), 0o600))
+		must(0, os.Symlink("/etc/passwd", "/out/link"))
+		return 3
 	case "panic":
 		panic("a Go panic of the job")
 	case "orphan":
@@ -310,6 +318,36 @@ func TestOutput(t *testing.T) {
 			}
 		}
 		t.Log(r.Phases)
+	})
+}
+
+// Files come back when the program has failed as well; one that it did not
+// write does not.
+func TestOutputs(t *testing.T) {
+	each(t, func(t *testing.T, k guest.Kernel) {
+		dir := t.TempDir()
+		j := self("outputs")
+		j.Outputs = []guest.Output{
+			{Path: "/out", Host: filepath.Join(dir, "made/out"), Dir: true},
+			{Path: "/single/file", Host: filepath.Join(dir, "file")},
+			{Path: "/never/written", Host: filepath.Join(dir, "never")},
+		}
+		_, _, r := run(t, k, j, 3)
+		for name, want := range map[string][]byte{
+			"made/out/a": []byte("A"), "made/out/sub/b": []byte("B"), "file": []byte("C"), "made/out/large": pattern(0, outputBytes),
+		} {
+			if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s: %d bytes, %v; want %d", name, len(got), err, len(want))
+			}
+		}
+		for _, name := range []string{"never", "made/out/link"} {
+			if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: %v, want none", name, err)
+			}
+		}
+		if want := []string{"/out/link: Lrwxrwxrwx"}; !slices.Equal(r.Skipped, want) {
+			t.Errorf("skipped %q, want %q", r.Skipped, want)
+		}
 	})
 }
 
