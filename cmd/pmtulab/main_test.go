@@ -24,10 +24,14 @@ func TestMain(m *testing.M) {
 }
 
 // scripts runs the txtar scripts of testdata/NAME; each reads as a session at
-// the shell.
-func scripts(t *testing.T, name string) {
+// the shell, with variables env besides its own.
+func scripts(t *testing.T, name string, env ...string) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", name),
+		Setup: func(e *testscript.Env) error {
+			e.Vars = append(e.Vars, env...)
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "reaches": reaches,
 		},

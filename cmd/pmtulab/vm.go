@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,14 +59,22 @@ func vmCommand() *cobra.Command {
 		bootTimeout time.Duration
 		console     bool
 		modules     []string
+		ref, accel  string
+		out         string
 	)
 	c := &cobra.Command{
 		Use:   "vm -- COMMAND [ARGS]",
 		Short: "Run a program as root in a guest kernel",
-		Long: `Run a program of this machine as root in a fresh User-Mode Linux guest that has
-IPVS, IPIP, veth and netfilter loaded. The program finds itself under its own
-path, with its shared libraries, its working directory with testdata, and this
-environment; the guest shares no file system and no network with the host.
+		Long: `Run a program of this machine as root in a fresh guest that has IPVS, IPIP, veth
+and netfilter loaded: User-Mode Linux, or with --kernel any kernel, in QEMU. The
+program finds itself under its own path, with its shared libraries, its working
+directory with testdata, and this environment; the guest shares no file system
+and no network with the host.
+
+What the program leaves in the directory $OUT comes back to --out. What a test
+binary writes to the paths in its flags -test.coverprofile, -test.gocoverdir,
+-test.cpuprofile and their like comes back to those paths. Nothing comes back
+from a guest that panics or hangs.
 
 The exit code is the program's own (128+N for signal N), or:
 
@@ -73,6 +82,8 @@ The exit code is the program's own (128+N for signal N), or:
     123 kernel oops          124 hang                    125 guest lost
     126 guest could not be started`,
 		Example: `  pmtulab vm -- ./program -v
+  pmtulab vm --out results -- sh -c 'read x </proc/uptime; echo $x >$OUT/uptime'
+  pmtulab vm --kernel vmlinuz,modules=lib/modules/6.1.0-cloud -- uname -r
   go test -tags kernel -exec "pmtulab vm --" ./e2e`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -95,25 +106,49 @@ The exit code is the program's own (128+N for signal N), or:
 			if console {
 				job.Console = os.Stderr
 			}
-			return vm(c.Context(), job)
+			kernel, err := parseKernel(ref)
+			switch {
+			case errors.Is(err, guest.ErrNoUML):
+				return &exitError{vmUnsupported, err}
+			case err != nil:
+				return &exitError{vmUsage, err}
+			}
+			if !slices.Contains(accelerators(), accel) {
+				return &exitError{vmUsage, fmt.Errorf("--accel %s: must be %s", accel, either(accelerators()))}
+			}
+			if accel != "auto" {
+				kernel.Accelerator = accel
+			}
+			if out != "" {
+				job.Outputs = append(job.Outputs, guest.Output{Path: outDir, Host: out, Dir: true})
+				job.Env = append(job.Env, "OUT="+outDir)
+			}
+			return vm(c.Context(), kernel, job)
 		},
 	}
 	flags := c.Flags()
 	flags.SetInterspersed(false)
 	flags.IntVar(&memory, "memory", 512, "the guest's memory in `MiB`")
 	flags.DurationVar(&timeout, "timeout", 0, "end the program after this time; 0 is never")
-	flags.DurationVar(&bootTimeout, "boot-timeout", guest.DefaultBootTimeout, "give the guest this long to start the program")
+	flags.DurationVar(&bootTimeout, "boot-timeout", 0, "end a guest that has not started the program by then;\n0 is 10s, or 30s in QEMU")
 	flags.BoolVar(&console, "console", false, "show the kernel log on stderr")
 	flags.StringSliceVar(&modules, "module", nil, "load these kernel `MODULES` instead of what a lab needs; may be empty")
+	flags.StringVar(&ref, "kernel", "uml", "`KERNEL` to boot: uml, or IMAGE[,elf=FILE][,modules=DIR]: a bzImage,\nthe same decompressed (optional, faster), its modules")
+	flags.StringVar(&accel, "accel", "auto", "`ACCELERATOR` of QEMU: auto, kvm or tcg; auto is kvm where a boot has\nproven it")
+	flags.StringVar(&out, "out", "", "write what the program leaves in $OUT to this `DIR`ectory")
+	complete(c, "kernel", cobra.FixedCompletions([]cobra.Completion{"uml"}, cobra.ShellCompDirectiveDefault))
+	complete(c, "accel", fixed(accelerators()...))
 	return c
 }
 
+// accelerators are the values of --accel.
+func accelerators() []string { return []string{"auto", guest.KVM, guest.TCG} }
+
+// outDir is $OUT in a guest.
+const outDir = "/out"
+
 // vm runs a job and turns its end into the exit code of the command.
-func vm(ctx context.Context, job guest.Job) error {
-	kernel, err := guest.FindUML()
-	if err != nil {
-		return &exitError{vmUnsupported, err}
-	}
+func vm(ctx context.Context, kernel guest.Kernel, job guest.Job) (err error) {
 	if job.Dir, err = os.Getwd(); err != nil {
 		return &exitError{vmInfrastructure, fmt.Errorf("find the working directory: %w", err)}
 	}
@@ -127,13 +162,19 @@ func vm(ctx context.Context, job guest.Job) error {
 	if program, err := redirect(); err == nil {
 		job.Programs = append(job.Programs, program)
 	}
+	job.Outputs = append(job.Outputs, testOutputs(job.Args, job.Dir)...)
 	result, err := guest.Run(ctx, kernel, job)
+	for _, skipped := range result.Skipped {
+		fmt.Fprintln(os.Stderr, "pmtulab: vm: only files and directories come back, not", skipped)
+	}
 	switch {
+	case errors.Is(err, guest.ErrNoQEMU):
+		return &exitError{vmUnsupported, fmt.Errorf("vm: %w", err)}
 	case err != nil:
 		return &exitError{vmInfrastructure, fmt.Errorf("vm: %w", err)}
 	case result.Outcome != record.GuestFinished:
-		return &exitError{vmCodes[result.Outcome], fmt.Errorf("vm: guest outcome %q: %s; the end of its kernel log:\n%s",
-			result.Outcome, result.Detail, tail(result.KernelLog, 20))}
+		return &exitError{vmCodes[result.Outcome], fmt.Errorf("vm: guest outcome %q (%s): %s; the end of its kernel log:\n%s",
+			result.Outcome, result.Accelerator, result.Detail, tail(result.KernelLog, 20))}
 	case result.ExitCode != 0:
 		return &exitError{code: result.ExitCode}
 	}

@@ -127,9 +127,9 @@ func (r *run) silence() string {
 // firstProgress is how long init may take to send its first frame.
 func (r *run) firstProgress() time.Duration {
 	if r.accel.trial {
-		return min(firstProgress, r.job.bootTimeout())
+		return min(firstProgress, r.job.BootTimeout)
 	}
-	return r.job.bootTimeout()
+	return r.job.BootTimeout
 }
 
 // openKVM tells why KVM cannot even be tried.

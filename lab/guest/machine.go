@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // machine is what makes a kind of guest different from the others.
@@ -22,6 +23,8 @@ type machine interface {
 	roomMiB(spec machineSpec) int
 	// channel is where init finds the channel.
 	channel() channelDevice
+	// bootTimeout is how long a boot may take that nobody has set a limit for.
+	bootTimeout() time.Duration
 	// powersOff tells that the guest ends by itself once it has said all.
 	// Others are ended when the last frame has come.
 	powersOff() bool

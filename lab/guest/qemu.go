@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // QEMU runs a kernel on an emulated PC, by KVM where that is proven to work,
@@ -43,6 +44,8 @@ func (qemu) channel() channelDevice {
 		Serial: "/dev/ttyS1", Port: "/dev/vport0p1", Modules: []string{"virtio_pci", "virtio_console"},
 	}
 }
+
+func (qemu) bootTimeout() time.Duration { return QEMUBootTimeout }
 
 // powersOff: a virtio port accepts bytes before the host has them, and cannot
 // be asked when it has.

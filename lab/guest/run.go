@@ -3,6 +3,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,6 +48,7 @@ func boot(ctx context.Context, k Kernel, job Job) (Result, error) {
 	if err != nil {
 		return nothing, err
 	}
+	job.BootTimeout = cmp.Or(job.BootTimeout, m.bootTimeout())
 	spec := machineSpec{Kernel: k, MemoryMiB: job.memoryMiB()}
 	if spec.Program, err = m.program(); err != nil {
 		return nothing, err
@@ -155,7 +157,7 @@ func (r *run) guest(ctx context.Context, spec machineSpec, initramfs *os.File) e
 // channel; the cause is nil when the guest ended by itself.
 func (r *run) follow(ctx context.Context, marks <-chan frameType, gone <-chan struct{}) (cause error) {
 	last := time.Now()
-	bootEnd := last.Add(r.job.bootTimeout())
+	bootEnd := last.Add(r.job.BootTimeout)
 	deadline := time.NewTimer(r.firstProgress())
 	expired := errSilence
 	defer deadline.Stop()
@@ -232,7 +234,7 @@ func (r *run) conclude() error {
 	case errors.Is(r.cause, errBootDeadline), errors.Is(r.cause, errSilence):
 		r.result.Outcome = record.GuestHangBoot
 		r.result.Detail = fmt.Sprintf("the program did not start within %v; last line of the kernel log: %q",
-			r.job.bootTimeout(), lastLine(log))
+			r.job.BootTimeout, lastLine(log))
 	case errors.Is(r.cause, errRunDeadline):
 		r.result.Outcome = record.GuestHangRun
 		r.result.Detail = fmt.Sprintf("the program did not end within %v", r.job.RunTimeout)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // ErrNoUML tells that no User-Mode Linux is installed.
@@ -61,6 +62,8 @@ func (uml) program() (string, error) { return "", nil }
 func (uml) roomMiB(spec machineSpec) int { return spec.MemoryMiB }
 
 func (uml) channel() channelDevice { return channelDevice{Serial: "/dev/ttyS0"} }
+
+func (uml) bootTimeout() time.Duration { return DefaultBootTimeout }
 
 func (uml) powersOff() bool { return true }
 
