@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"lab/evidence":   {"lab", "lab/ipvs", "lab/record", "lab/wait"},
 	"lab/diagnosis":  {"lab/record"},
 	"lab/guest":      {"lab/record", "lab/role", "lab/wait"},
+	"lab/kernel":     {"lab/record", "lab/wait"},
 	"lab/ladder":     {"lab/record", "lab/diagnosis"},
 	"lab/report":     {"lab/record", "lab/diagnosis", "lab/ladder", "topology"},
 	"lab/scenario": {
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 	"lab/series":  {"lab/record"},
 	"docs/schema": {},
 	"scenarios":   {},
-	"cmd/pmtulab": {"lab", "lab/guest", "lab/record", "lab/report", "lab/scenario", "lab/series", "docs/schema", "topology"},
+	"cmd/pmtulab": {"lab", "lab/guest", "lab/kernel", "lab/record", "lab/report", "lab/scenario", "lab/series", "docs/schema", "topology"},
 	"e2e":         {},
 }
 

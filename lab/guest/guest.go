@@ -63,6 +63,9 @@ type Kernel struct {
 	Modules string `json:"modules"`
 	// Accelerator is KVM, TCG or, empty, the best that works; for QEMU.
 	Accelerator string `json:"accelerator,omitempty"`
+	// Libs is the directory of shared libraries that a linux.uml of another
+	// system needs; empty: those of this system.
+	Libs string `json:"libs,omitempty"`
 	// Args are further kernel parameters.
 	Args []string `json:"args,omitempty"`
 }

@@ -82,10 +82,14 @@ func (uml) process(spec machineSpec, dir string) process {
 		// Warnings belong into the kernel log; a panic must end the process.
 		"loglevel=5", "panic=-1", "noreboot",
 	}
+	// HOME keeps ~/.uml from being made.
+	env := []string{"TMPDIR=" + dir, "HOME=" + dir, "PATH=/usr/bin:/bin"}
+	if spec.Kernel.Libs != "" {
+		env = append(env, "LD_LIBRARY_PATH="+spec.Kernel.Libs)
+	}
 	return process{
 		argv: append(argv, spec.Kernel.Args...),
-		// HOME keeps ~/.uml from being made.
-		env: []string{"TMPDIR=" + dir, "HOME=" + dir, "PATH=/usr/bin:/bin"},
+		env:  env,
 		// The kernel takes the gap between its program and its heap for
 		// memory, up to a random gigabyte that it has then to set up: no gap.
 		fixedAddresses: true,
