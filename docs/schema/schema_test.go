@@ -60,6 +60,7 @@ func TestPublished(t *testing.T) {
 		"series.json":     recordSchema[record.Series]("series", record.SeriesSchema),
 		"comparison.json": recordSchema[record.Comparison]("comparison", record.ComparisonSchema),
 		"survey.json":     recordSchema[record.Survey]("survey", record.SurveySchema),
+		"kernels.json":    recordSchema[record.Kernels]("kernels", record.KernelsSchema),
 	} {
 		s, err := generate(t)
 		if err != nil {
