@@ -47,9 +47,9 @@ type update struct {
 	Final bool `json:"final,omitempty"`
 }
 
-// runInGuest runs here and streams everything to the command on the host,
+// streamRuns runs here, in a guest, and streams everything to the command on the host,
 // which judges the guest, renders and sets the exit code.
-func runInGuest(ctx context.Context, o order, records io.WriteCloser) (err error) {
+func streamRuns(ctx context.Context, o order, records io.WriteCloser) (err error) {
 	defer func() { err = errors.Join(err, records.Close()) }()
 	encoder := json.NewEncoder(records)
 	send := func(u update) {

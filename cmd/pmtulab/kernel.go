@@ -1,47 +1,113 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/pmtulab/pmtulab/lab/guest"
+	"github.com/pmtulab/pmtulab/lab/kernel"
+	"github.com/pmtulab/pmtulab/lab/record"
 )
 
-// parseKernel finds the kernel that --kernel names: "uml", or
-// IMAGE[,elf=FILE][,modules=DIR] for QEMU.
-func parseKernel(ref string) (guest.Kernel, error) {
-	if ref == "uml" {
-		return guest.FindUML() //nolint:wrapcheck // names what is missing
+// kernelFlags say which kernel a guest boots, and how.
+type kernelFlags struct {
+	ref, accel string
+}
+
+func (f *kernelFlags) add(c *cobra.Command, ref string) {
+	c.Flags().StringVar(&f.ref, "kernel", ref, "`KERNEL` to use: "+kernelHelp)
+	complete(c, "kernel", completeKernel)
+	c.Flags().StringVar(&f.accel, "accel", "auto", "`ACCELERATOR` of QEMU: "+either(words(accelerators()))+"; auto is kvm where\na boot has proven it, else tcg")
+	complete(c, "accel", fixed(accelerators()...))
+}
+
+const kernelHelp = "6.12, uml/6.1, a .deb, an image … (see: pmtulab\nkernels --help)"
+
+// accelerators are the values of --accel.
+func accelerators() []cobra.Completion {
+	return []cobra.Completion{
+		cobra.CompletionWithDesc("auto", "kvm where a boot has proven it, else tcg"),
+		cobra.CompletionWithDesc(guest.KVM, "the processor; an error where it does not work"),
+		cobra.CompletionWithDesc(guest.TCG, "translation; works everywhere"),
 	}
-	image, options, _ := strings.Cut(ref, ",")
-	k := guest.Kernel{Machine: guest.QEMU, Image: image}
-	for option := range strings.SplitSeq(options, ",") {
-		key, value, _ := strings.Cut(option, "=")
-		switch key {
-		case "":
-		case "elf":
-			k.ELF = value
-		case "modules":
-			k.Modules = value
-		default:
-			return k, fmt.Errorf("--kernel %s: no option is called %q: there are elf=FILE and modules=DIR", ref, key)
-		}
+}
+
+// find finds the kernel, and fetches it when it is not there. It must have the
+// features.
+func (f kernelFlags) find(ctx context.Context, shown *progress, features ...kernel.Feature) (guest.Kernel, error) {
+	accelerator := f.accel
+	switch accelerator {
+	case "auto":
+		accelerator = guest.AutoAccelerator
+	case guest.KVM, guest.TCG:
+	default:
+		return guest.Kernel{}, usage(fmt.Errorf("--accel %s: must be %s", f.accel, either(words(accelerators()))))
 	}
-	// The guest's process has another working directory.
-	for _, path := range []*string{&k.Image, &k.ELF, &k.Modules} {
-		if *path == "" {
-			continue
-		}
-		abs, err := filepath.Abs(*path)
-		if err == nil {
-			_, err = os.Stat(abs)
-		}
-		if err != nil {
-			return k, fmt.Errorf("--kernel %s: %w", ref, err)
-		}
-		*path = abs
+	k, err := findKernel(ctx, kernel.Cache{Progress: shown.pulling()}, f.ref, features...)
+	shown.clear()
+	if err != nil {
+		return k, kernelError(err)
 	}
+	if k.Machine != guest.QEMU && accelerator != guest.AutoAccelerator {
+		return k, usage(fmt.Errorf("--accel %s: --kernel %s is User-Mode Linux, which has no accelerator", f.accel, f.ref))
+	}
+	k.Accelerator = accelerator
 	return k, nil
+}
+
+// findKernel finds the kernel of a reference and checks what it has. For "uml"
+// that of this system comes first.
+func findKernel(ctx context.Context, cache kernel.Cache, ref string, features ...kernel.Feature) (guest.Kernel, error) {
+	if ref == "uml" {
+		if k, err := guest.FindUML(); err == nil {
+			return k, nil
+		}
+	}
+	k, err := cache.Resolve(ctx, ref)
+	if err == nil {
+		err = k.Check(features...)
+	}
+	return bootable(k), err
+}
+
+// bootable is k for a guest.
+func bootable(k kernel.Kernel) guest.Kernel {
+	out := guest.Kernel{Machine: guest.QEMU, Release: k.Release, Image: k.Image, ELF: k.ELF, Modules: k.Modules, Libs: k.Libs}
+	if k.UML {
+		out.Machine = guest.UML
+	}
+	return out
+}
+
+// installedUML is User-Mode Linux without the network: that of this system, or
+// else the newest that is cached.
+func installedUML() (guest.Kernel, error) {
+	k, err := findKernel(context.Background(), kernel.Cache{Offline: true}, "uml", kernel.LabFeatures()...)
+	if errors.Is(err, kernel.ErrInput) {
+		return guest.FindUML() //nolint:wrapcheck // names the package that has it
+	}
+	return k, err
+}
+
+// newestCached is the newest kernel for QEMU that is cached.
+func newestCached() (guest.Kernel, error) {
+	return findKernel(context.Background(), kernel.Cache{Offline: true}, "newest", kernel.LabFeatures()...)
+}
+
+// kernelError tells what the user wrote wrong from what is missing here and
+// from what went wrong.
+func kernelError(err error) error {
+	var lacks *kernel.LackError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kernel.ErrNoApt), errors.As(err, &lacks):
+		return &exitError{record.ExitUnsupported, err}
+	case errors.Is(err, kernel.ErrInput):
+		return usage(err)
+	}
+	return &exitError{record.ExitError, err}
 }

@@ -25,6 +25,7 @@ from packages of any distribution that packs .deb, or from files. REF is one of
 
     6.12, 7              the newest of these numbers
     6.12.43, 6.12.43-1   this version
+    newest               the newest of all
     uml, uml/5.10        User-Mode Linux: the newest, the newest of a series
     DIR/a.deb            a package, with those beside it that belong to it
     a.deb+b.deb          these packages
@@ -77,8 +78,8 @@ first time.`,
 			if err := checkFormat(format, textOrJSON()...); err != nil {
 				return err
 			}
-			shown := newPulling()
-			cache := kernel.Cache{Mirror: f.mirror, Offline: offline, Progress: shown.show}
+			shown := newProgress(1)
+			cache := kernel.Cache{Mirror: f.mirror, Offline: offline, Progress: shown.pulling()}
 			kernels, err := cache.Survey(c.Context(), kernel.SurveyOptions{All: all, Refresh: f.refresh})
 			shown.clear()
 			if err != nil {
@@ -117,8 +118,8 @@ for each: reference, release, and image. See pmtulab kernels --help about REF.`,
   pmtulab kernels pull linux-image-6.8.0-31-generic_6.8.0-31.31_amd64.deb`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: completeKernel,
 		RunE: func(c *cobra.Command, args []string) error {
-			shown := newPulling()
-			cache := kernel.Cache{Mirror: f.mirror, Progress: shown.show}
+			shown := newProgress(1)
+			cache := kernel.Cache{Mirror: f.mirror, Progress: shown.pulling()}
 			if f.refresh {
 				if _, err := cache.Catalogue(c.Context(), true); err != nil {
 					return kernelError(err)
@@ -206,19 +207,6 @@ func parseAge(text string) (time.Duration, error) {
 	return age, nil
 }
 
-// kernelError tells what the user wrote wrong from what went wrong.
-func kernelError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, kernel.ErrNoApt):
-		return &exitError{record.ExitUnsupported, err}
-	case errors.Is(err, kernel.ErrInput):
-		return usage(err)
-	}
-	return &exitError{record.ExitError, err}
-}
-
 // completeKernel completes references to kernels that are known by now.
 func completeKernel(c *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	cache := kernel.Cache{Offline: true}
@@ -235,22 +223,20 @@ func completeKernel(c *cobra.Command, _ []string, _ string) ([]cobra.Completion,
 
 // pulling shows the steps of a pull: with their progress on a terminal, once
 // each elsewhere.
-type pulling struct {
-	*progress
-	step  string
-	shown time.Time
-}
-
-func newPulling() *pulling { return &pulling{progress: newProgress(1)} }
-
-func (p *pulling) show(k kernel.Progress) {
+func (p *progress) pulling() func(kernel.Progress) {
 	const interval = 100 * time.Millisecond
-	text := k.Step
-	if p.terminal {
-		text = fmt.Sprintf("%s  %3.0f%%", k.Step, 100*k.Fraction)
-	}
-	if k.Step != p.step || p.terminal && time.Since(p.shown) > interval {
-		p.line(text)
-		p.step, p.shown = k.Step, time.Now()
+	var (
+		step string
+		last time.Time
+	)
+	return func(k kernel.Progress) {
+		text := k.Step
+		if p.terminal {
+			text = fmt.Sprintf("%s  %3.0f%%", k.Step, 100*k.Fraction)
+		}
+		if k.Step != step || p.terminal && time.Since(last) > interval {
+			p.print(text)
+			step, last = k.Step, time.Now()
+		}
 	}
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pmtulab/pmtulab/lab"
+	"github.com/pmtulab/pmtulab/lab/guest"
+	"github.com/pmtulab/pmtulab/lab/kernel"
 	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/scenario"
 )
@@ -28,7 +31,7 @@ type place struct {
 
 // places are where runs can happen; --on auto takes the first that can.
 func places() []place {
-	return []place{hostPlace(), umlPlace()}
+	return []place{hostPlace(), guestPlace(guest.UML, installedUML), guestPlace(guest.QEMU, newestCached)}
 }
 
 // onValues are the values of --on.
@@ -76,12 +79,18 @@ func auto(looks []look) (chosen place, reason string, ok bool) {
 }
 
 // choose decides where to run.
-func choose(on string, s scenario.Scenario) (place, string, error) {
+func (f runFlags) choose(ctx context.Context, s scenario.Scenario, progress *progress) (place, string, error) {
+	if !slices.Contains(words(onValues()), f.on) {
+		return place{}, "", usage(fmt.Errorf("--on %s: must be %s", f.on, either(words(onValues()))))
+	}
+	if f.kernel.ref != "" {
+		return f.kernelPlace(ctx, progress)
+	}
 	var looks []look
 	for _, p := range places() {
-		switch on {
+		switch f.on {
 		case p.name:
-			return p, "--on " + on + " says so", nil
+			return p, "--on " + f.on + " says so", nil
 		case "auto":
 			looks = append(looks, p.look(s))
 			if chosen, reason, ok := auto(looks); ok {
@@ -89,14 +98,27 @@ func choose(on string, s scenario.Scenario) (place, string, error) {
 			}
 		}
 	}
-	if on != "auto" {
-		return place{}, "", usage(fmt.Errorf("--on %s: must be %s", on, either(words(onValues()))))
-	}
 	err := errors.New("nowhere to run (see: pmtulab doctor)")
 	for _, l := range looks {
 		err = fmt.Errorf("%w\n%s: %w", err, l.title, l.missing())
 	}
 	return place{}, "", &exitError{record.ExitUnsupported, err}
+}
+
+// kernelPlace is the place of the kernel that --kernel names.
+func (f runFlags) kernelPlace(ctx context.Context, progress *progress) (place, string, error) {
+	p := hostPlace()
+	if f.kernel.ref != p.name {
+		k, err := f.kernel.find(ctx, progress, kernel.LabFeatures()...)
+		if err != nil {
+			return p, "", err
+		}
+		p = guestPlace(k.Machine, func() (guest.Kernel, error) { return k, nil })
+	}
+	if f.on != "auto" && f.on != p.name {
+		return p, "", usage(fmt.Errorf("--kernel %s runs on %s, not on %s; leave --on out", f.kernel.ref, p.name, f.on))
+	}
+	return p, "--kernel " + f.kernel.ref + " says so", nil
 }
 
 // either is "a, b or c".

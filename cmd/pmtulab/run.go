@@ -22,6 +22,7 @@ type runFlags struct {
 	set                            []string
 	live                           bool
 	repeat                         int
+	kernel                         kernelFlags
 }
 
 func runCommand() *cobra.Command {
@@ -44,6 +45,7 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
   pmtulab run report --set mtu=1450 --out result
   pmtulab run report --with client-route-mtu
   pmtulab run report --repeat 30 --out before
+  pmtulab run report --kernel 6.12
   pmtulab run my-scenario.yaml --on uml --format json`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeScenario,
@@ -53,6 +55,7 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.on, "on", "auto", "`PLACE` to run: "+either(words(onValues()))+" (see: pmtulab doctor)")
+	f.kernel.add(c, "")
 	flags.StringArrayVar(&f.set, "set", nil, "change a setting of the scenario, `KEY=VALUE`; may be repeated")
 	flags.StringVar(&f.with, "with", "", "put a `MITIGATION` of the scenario in place (see: pmtulab mitigations ls)")
 	flags.BoolVar(&f.live, "live", false, "with --with: change the network while connections are idle, not before they exist")
@@ -84,18 +87,17 @@ func run(c *cobra.Command, ref string, f runFlags) error {
 		return usage(fmt.Errorf("--repeat %d: must be from 1 to %d", f.repeat, series.MaxRuns))
 	}
 	if records, inGuest := guest.Records(); inGuest && ref == scenarioFile {
-		return runInGuest(ctx, order{scenario: s, flags: f}, records)
+		return streamRuns(ctx, order{scenario: s, flags: f}, records)
 	}
 	if err := prepareOut(f.out); err != nil {
 		return usage(err)
 	}
-	place, reason, err := choose(f.on, s)
+	begun := time.Now()
+	progress := newProgress(f.repeat)
+	place, reason, err := f.choose(ctx, s, progress)
 	if err != nil {
 		return err
 	}
-
-	begun := time.Now()
-	progress := newProgress(f.repeat)
 	made := place.run(ctx, order{s, file, f, reason, progress})
 	progress.clear()
 	if n := len(made.results); ctx.Err() != nil && n > 1 && made.results[n-1].Partial {

@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pmtulab/pmtulab/lab/guest"
+	"github.com/pmtulab/pmtulab/lab/kernel"
 	"github.com/pmtulab/pmtulab/lab/record"
 )
 
@@ -59,7 +59,7 @@ func vmCommand() *cobra.Command {
 		bootTimeout time.Duration
 		console     bool
 		modules     []string
-		ref, accel  string
+		k           kernelFlags
 		out         string
 	)
 	c := &cobra.Command{
@@ -83,7 +83,8 @@ The exit code is the program's own (128+N for signal N), or:
     126 guest could not be started`,
 		Example: `  pmtulab vm -- ./program -v
   pmtulab vm --out results -- sh -c 'read x </proc/uptime; echo $x >$OUT/uptime'
-  pmtulab vm --kernel vmlinuz,modules=lib/modules/6.1.0-cloud -- uname -r
+  pmtulab vm --kernel 6.12 -- uname -r
+  pmtulab vm --kernel arch/x86/boot/bzImage,modules=mods -- uname -r
   go test -tags kernel -exec "pmtulab vm --" ./e2e`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -106,24 +107,19 @@ The exit code is the program's own (128+N for signal N), or:
 			if console {
 				job.Console = os.Stderr
 			}
-			kernel, err := parseKernel(ref)
-			switch {
-			case errors.Is(err, guest.ErrNoUML):
-				return &exitError{vmUnsupported, err}
-			case err != nil:
-				return &exitError{vmUsage, err}
+			var features []kernel.Feature
+			if !c.Flags().Changed("module") {
+				features = kernel.LabFeatures()
 			}
-			if !slices.Contains(accelerators(), accel) {
-				return &exitError{vmUsage, fmt.Errorf("--accel %s: must be %s", accel, either(accelerators()))}
-			}
-			if accel != "auto" {
-				kernel.Accelerator = accel
+			booted, err := k.find(c.Context(), newProgress(1), features...)
+			if err != nil {
+				return vmError(err)
 			}
 			if out != "" {
 				job.Outputs = append(job.Outputs, guest.Output{Path: outDir, Host: out, Dir: true})
 				job.Env = append(job.Env, "OUT="+outDir)
 			}
-			return vm(c.Context(), kernel, job)
+			return vm(c.Context(), booted, job)
 		},
 	}
 	flags := c.Flags()
@@ -133,16 +129,26 @@ The exit code is the program's own (128+N for signal N), or:
 	flags.DurationVar(&bootTimeout, "boot-timeout", 0, "end a guest that has not started the program by then;\n0 is 10s, or 30s in QEMU")
 	flags.BoolVar(&console, "console", false, "show the kernel log on stderr")
 	flags.StringSliceVar(&modules, "module", nil, "load these kernel `MODULES` instead of what a lab needs; may be empty")
-	flags.StringVar(&ref, "kernel", "uml", "`KERNEL` to boot: uml, or IMAGE[,elf=FILE][,modules=DIR]: a bzImage,\nthe same decompressed (optional, faster), its modules")
-	flags.StringVar(&accel, "accel", "auto", "`ACCELERATOR` of QEMU: auto, kvm or tcg; auto is kvm where a boot has\nproven it")
+	k.add(c, "uml")
 	flags.StringVar(&out, "out", "", "write what the program leaves in $OUT to this `DIR`ectory")
-	complete(c, "kernel", cobra.FixedCompletions([]cobra.Completion{"uml"}, cobra.ShellCompDirectiveDefault))
-	complete(c, "accel", fixed(accelerators()...))
 	return c
 }
 
-// accelerators are the values of --accel.
-func accelerators() []string { return []string{"auto", guest.KVM, guest.TCG} }
+// vmError gives an error about the kernel the exit code that vm has for it.
+func vmError(err error) error {
+	code := vmInfrastructure
+	var exit *exitError
+	if errors.As(err, &exit) {
+		err = exit.err
+		switch exit.code {
+		case record.ExitUsage:
+			code = vmUsage
+		case record.ExitUnsupported:
+			code = vmUnsupported
+		}
+	}
+	return &exitError{code, fmt.Errorf("vm: %w", err)}
+}
 
 // outDir is $OUT in a guest.
 const outDir = "/out"

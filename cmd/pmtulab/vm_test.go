@@ -26,23 +26,6 @@ func TestTestOutputs(t *testing.T) {
 	}
 }
 
-func TestParseKernelErrors(t *testing.T) {
-	for ref, want := range map[string]string{
-		"/nonexistent/vmlinuz":     "no such file",
-		"vm_test.go,modules=none":  "none: no such file",
-		"vm_test.go,colour=red":    `no option is called "colour"`,
-		"vm_test.go,elf=none.elf,": "none.elf: no such file",
-	} {
-		if _, err := parseKernel(ref); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), ref) {
-			t.Errorf("%s: error is %v, want %q", ref, err, want)
-		}
-	}
-	k, err := parseKernel("vm_test.go,modules=.")
-	if err != nil || k.Machine != guest.QEMU || !strings.HasSuffix(k.Image, "/cmd/pmtulab/vm_test.go") || !strings.HasSuffix(k.Modules, "/cmd/pmtulab") {
-		t.Errorf("%+v, %v", k, err)
-	}
-}
-
 // goEnv is env with what go test needs in a script, whose HOME is empty.
 func goEnv(env ...string) []string {
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS", "GOTOOLCHAIN", "CGO_ENABLED"} {

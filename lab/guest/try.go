@@ -1,4 +1,4 @@
-// What running User-Mode Linux takes, each part tried without a boot.
+// What running a guest takes, each part tried without a boot.
 
 package guest
 
@@ -48,3 +48,6 @@ func (k Kernel) TryModules(names []string) error {
 func TryMemory(mib int) (dir string, err error) {
 	return choosePrivateDir(dirCandidates(), mib)
 }
+
+// TryQEMU finds the emulator; the error is ErrNoQEMU when there is none.
+func TryQEMU() (program string, err error) { return qemu{}.program() }

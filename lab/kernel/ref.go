@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// Ref is a parsed reference to a kernel. One of its parts is set: UML or Want,
-// Debs, or Path.
+// Ref is a parsed reference to a kernel: to one of the archive by UML and Want,
+// or to files by Debs or Path.
 type Ref struct {
 	text string
 	// UML asks for User-Mode Linux, Want for a version: the first numbers of
-	// it, the whole of it, or a release. UML alone is the newest.
+	// it, the whole of it, or a release. Without Want it is the newest.
 	UML  bool
 	Want string
 	// Debs are packages on disk.
@@ -37,13 +37,14 @@ var ErrHost = errors.New("host is the kernel of this machine: it runs already, a
 //
 //	6.12, 7                the newest of these numbers that the archive has
 //	6.12.43, 6.12.43-1     this version; also a release, 6.1.0-56-cloud-amd64
+//	newest                 the newest of all
 //	uml, uml/5.10          User-Mode Linux: the newest, the newest of a series
 //	DIR/a.deb              a package, with those beside it that belong to it
 //	a.deb+b.deb            these packages
 //	IMAGE,modules=DIR      a kernel image and the directory of its modules
 //	DIR                    a directory that holds both
 //
-// What is not a version, uml or .deb is a path; a directory that is named like
+// What is not a version, newest, uml or .deb is a path; a directory that is named like
 // a version needs a slash.
 func ParseRef(text string) (Ref, error) {
 	r := Ref{text: text}
@@ -64,6 +65,7 @@ func ParseRef(text string) (Ref, error) {
 		for part := range strings.SplitSeq(strings.ReplaceAll(text, ".deb+", ".deb\x00"), "\x00") {
 			r.Debs = append(r.Debs, part)
 		}
+	case text == "newest":
 	case text == "uml":
 		r.UML = true
 	case isUML && number.MatchString(uml):

@@ -58,8 +58,13 @@ type Runtime struct {
 	On string `json:"on"`
 	// Kernel is the release of the kernel under test (uname -r).
 	Kernel string `json:"kernel"`
+	// KernelRef is the reference that it was asked for by, as --kernel takes it;
+	// empty when it was not.
+	KernelRef string `json:"kernel_ref,omitempty"`
 	// Accelerator is none, kvm or tcg.
 	Accelerator string `json:"accelerator"`
+	// AcceleratorReason says why it is that.
+	AcceleratorReason string `json:"accelerator_reason,omitempty"`
 	// Reason says why this place was chosen.
 	Reason string `json:"reason"`
 }

@@ -30,7 +30,10 @@ func reproduce(r record.Result) string {
 			args = append(args, "--set", name+"="+value)
 		}
 	}
-	if r.Runtime.On != "" {
+	switch {
+	case r.Runtime.KernelRef != "":
+		args = append(args, "--kernel", r.Runtime.KernelRef)
+	case r.Runtime.On != "":
 		args = append(args, "--on", r.Runtime.On)
 	}
 	for i, arg := range args {

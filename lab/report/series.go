@@ -13,9 +13,7 @@ import (
 func Series(w io.Writer, s record.Series, style Style) error {
 	p := newPrinter(style)
 	p.line("%s  %s  %d runs  Linux %s on %s  %.1f s", p.bold(s.Scenario), p.verdict(s.Verdict), len(s.Runs), s.Runtime.Kernel, place(s.Runtime), s.Duration/1000)
-	if s.Runtime.Reason != "" {
-		p.line("%s", p.faint("chosen because "+s.Runtime.Reason))
-	}
+	p.chosen(s.Runtime)
 	p.verdicts(s)
 	p.latencies(s.Requests)
 	p.met(s.Expectations)

@@ -55,9 +55,19 @@ func (t *terminal) headline() {
 		partial = " (partial)"
 	}
 	t.line("%s  %s%s  Linux %s on %s  %.2f s", t.bold(t.Scenario), t.verdict(t.Verdict), partial, t.Runtime.Kernel, place(t.Runtime), t.Duration/1000)
-	if t.Runtime.Reason != "" {
-		t.line("%s", t.faint("chosen because "+t.Runtime.Reason))
+	t.chosen(t.Runtime)
+}
+
+// chosen says why a run was made where it was.
+func (p *printer) chosen(r record.Runtime) {
+	if r.Reason == "" {
+		return
 	}
+	text := "chosen because " + r.Reason
+	if r.AcceleratorReason != "" {
+		text += fmt.Sprintf("; %s: %s", r.Accelerator, r.AcceleratorReason)
+	}
+	p.line("%s", p.faint(text))
 }
 
 func (t *terminal) mitigations() {

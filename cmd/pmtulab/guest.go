@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pmtulab/pmtulab/lab"
@@ -19,44 +20,42 @@ import (
 	"github.com/pmtulab/pmtulab/lab/series"
 )
 
-// umlPlace is User-Mode Linux: a kernel as an ordinary process.
-func umlPlace() place {
-	return place{name: "uml", title: "User-Mode Linux", kernel: umlKernel, needs: umlNeeds, run: runOnUML}
-}
-
-func umlKernel() string {
-	k, err := guest.FindUML()
-	if err != nil {
-		return ""
+// guestPlace is a guest with the kernel that find returns.
+func guestPlace(machine guest.Machine, find func() (guest.Kernel, error)) place {
+	find = sync.OnceValues(find)
+	p := place{name: string(machine), title: "User-Mode Linux", needs: func(s scenario.Scenario) []lab.Need { return umlNeeds(s, find) }}
+	if machine == guest.QEMU {
+		p.title, p.needs = "QEMU", func(scenario.Scenario) []lab.Need { return qemuNeeds(find) }
 	}
-	return k.Release
+	p.kernel = func() string {
+		k, err := find()
+		if err != nil {
+			return ""
+		}
+		return k.Release
+	}
+	p.run = func(ctx context.Context, o order) outcome { return runInGuest(ctx, p, find, o) }
+	return p
 }
 
 // umlNeeds lists what booting User-Mode Linux for s needs of the host.
-func umlNeeds(s scenario.Scenario) []lab.Need {
-	kernel, err := guest.FindUML()
-	there := func(try func() error) func(*lab.Node) (string, error) {
-		return func(*lab.Node) (string, error) {
-			if err != nil {
-				return "", &lab.UntriedError{Why: "there is no linux.uml"}
-			}
-			return "", try()
-		}
-	}
+func umlNeeds(s scenario.Scenario, find func() (guest.Kernel, error)) []lab.Need {
+	kernel, err := find()
+	there := ifThere("linux.uml", err)
 	needs := []lab.Need{
 		{
-			Name: "linux.uml", What: "linux.uml", Remedy: "apt-get install user-mode-linux",
-			Try: func(*lab.Node) (string, error) { return kernel.Image, err }, //nolint:wrapcheck // names what is missing
+			Name: "linux.uml", What: "linux.uml", Remedy: "apt-get install user-mode-linux, or: pmtulab kernels pull uml",
+			Try: func(*lab.Node) (string, error) { return kernel.Image, err },
 		},
 		{
 			Name: "modules", What: "kernel modules " + strings.Join(labModules, ", "),
 			Remedy: "use a User-Mode Linux that has them, such as that of the Debian package user-mode-linux",
-			Try:    there(func() error { return kernel.TryModules(labModules) }),
+			Try:    there(func() (string, error) { return "", kernel.TryModules(labModules) }),
 		},
 		{
 			Name: "ptrace", What: "the right to trace processes (ptrace)",
 			Remedy: "sysctl kernel.yama.ptrace_scope=1, and allow ptrace in the seccomp profile of the container",
-			Try:    there(kernel.TryTrace),
+			Try:    there(func() (string, error) { return "", kernel.TryTrace() }),
 		},
 		{
 			Name: "guest-memory", What: fmt.Sprintf("a directory for %d MiB of guest memory", guest.DefaultMemoryMiB),
@@ -73,6 +72,43 @@ func umlNeeds(s scenario.Scenario) []lab.Need {
 			},
 		})
 	}
+	return passive(needs)
+}
+
+// qemuNeeds lists what booting a kernel in QEMU needs of the host.
+func qemuNeeds(find func() (guest.Kernel, error)) []lab.Need {
+	kernel, err := find()
+	there := ifThere("kernel", err)
+	return passive([]lab.Need{
+		{
+			Name: "qemu", What: "qemu-system-x86_64", Remedy: "apt-get install qemu-system-x86",
+			Try: func(*lab.Node) (string, error) { return guest.TryQEMU() },
+		},
+		{
+			Name: "kernel", What: "a kernel for QEMU", Remedy: "pmtulab kernels pull 6.12",
+			Try: func(*lab.Node) (string, error) { return kernel.Image, err },
+		},
+		{
+			Name: "modules", What: "kernel modules " + strings.Join(labModules, ", "),
+			Remedy: "use a kernel that has them, such as: pmtulab kernels pull 6.12",
+			Try:    there(func() (string, error) { return "", kernel.TryModules(labModules) }),
+		},
+	})
+}
+
+// ifThere makes needs that cannot be tried where something else is missing.
+func ifThere(what string, missing error) func(try func() (string, error)) func(*lab.Node) (string, error) {
+	return func(try func() (string, error)) func(*lab.Node) (string, error) {
+		return func(*lab.Node) (string, error) {
+			if missing != nil {
+				return "", &lab.UntriedError{Why: "there is no " + what}
+			}
+			return try()
+		}
+	}
+}
+
+func passive(needs []lab.Need) []lab.Need {
 	for i := range needs {
 		needs[i].Passive = true
 	}
@@ -94,26 +130,26 @@ const scenarioFile = "/scenario.yaml"
 // runTimeout bounds each run in a guest; its steps have shorter limits.
 const runTimeout = 2 * time.Minute
 
-// runOnUML makes the runs of an order in User-Mode Linux. One boot serves all:
+// runInGuest makes the runs of an order in a guest at p. One boot serves all:
 // what one run leaves behind for another is a namespace's (PMTU exceptions, TCP
 // metrics, counters, IPVS), and each run has fresh ones.
-func runOnUML(ctx context.Context, o order) outcome {
+func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error), o order) outcome {
 	failed := record.Result{
 		Schema: record.Schema, Scenario: o.scenario.Name, Started: time.Now().UTC(), Verdict: record.Error, Partial: true,
 		Drawing: o.scenario.Topology.Draw(), Settings: o.flags.settings(o.scenario),
-		Runtime: record.Runtime{On: "uml", Kernel: "unknown", Accelerator: "none", Reason: o.reason},
+		Runtime: record.Runtime{On: p.name, Kernel: "unknown", KernelRef: o.flags.kernel.ref, Accelerator: guest.NoAccelerator, Reason: o.reason},
 	}
-	kernel, err := guest.FindUML()
+	kernel, err := find()
 	if err != nil {
 		failed.Verdict, failed.Reasons = record.Unsupported, []string{err.Error()}
 		return outcome{results: []record.Result{failed}}
 	}
 	failed.Runtime.Kernel = kernel.Release
-	o.progress.line("boot Linux " + kernel.Release + " in User-Mode Linux")
+	o.progress.line("boot Linux " + kernel.Release + " in " + p.title)
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	overdue := time.AfterFunc(guest.DefaultBootTimeout+runTimeout, func() {
+	overdue := time.AfterFunc(guest.QEMUBootTimeout+runTimeout, func() {
 		cancel(fmt.Errorf("the guest's run did not end within %v", runTimeout))
 	})
 	defer overdue.Stop()
@@ -163,6 +199,9 @@ func runOnUML(ctx context.Context, o order) outcome {
 		last.Verdict, last.Partial = record.Error, true
 		last.Reasons = append(last.Reasons, fmt.Sprintf("guest outcome %q, exit code %d: %s; the end of its kernel log: %s",
 			out.Outcome, out.ExitCode, out.Detail, tail(out.KernelLog, 10)))
+	}
+	if kernel.Machine == guest.QEMU {
+		failed.Runtime.Accelerator, failed.Runtime.AcceleratorReason = out.Accelerator.Name, out.Accelerator.Reason
 	}
 	for i := range results {
 		release := results[i].Runtime.Kernel
