@@ -20,11 +20,11 @@ type kernelFlags struct {
 func (f *kernelFlags) add(c *cobra.Command, ref string) {
 	c.Flags().StringVar(&f.ref, "kernel", ref, "`KERNEL` to use: "+kernelHelp)
 	complete(c, "kernel", completeKernel)
-	c.Flags().StringVar(&f.accel, "accel", "auto", "`ACCELERATOR` of QEMU: "+either(words(accelerators()))+"; auto is kvm where\na boot has proven it, else tcg")
+	c.Flags().StringVar(&f.accel, "accel", "auto", "`ACCELERATOR` of QEMU: "+either(words(accelerators()))+"; auto is kvm where a boot has proven it, else tcg")
 	complete(c, "accel", fixed(accelerators()...))
 }
 
-const kernelHelp = "6.12, uml/6.1, a .deb, an image … (see: pmtulab\nkernels --help)"
+const kernelHelp = "6.12, uml/6.1, a .deb, an image … (see: pmtulab kernels)"
 
 // accelerators are the values of --accel.
 func accelerators() []cobra.Completion {
