@@ -30,14 +30,15 @@ var mayImport = map[string][]string{
 	"lab/guest":      {"lab/record", "lab/role", "lab/wait"},
 	"lab/kernel":     {"lab/record", "lab/wait"},
 	"lab/ladder":     {"lab/record", "lab/diagnosis"},
-	"lab/report":     {"lab/record", "lab/diagnosis", "lab/ladder", "topology"},
+	"lab/report":     {"lab/record", "lab/diagnosis", "lab/ladder", "lab/matrix", "topology"},
 	"lab/scenario": {
 		"lab", "lab/diagnosis", "lab/evidence", "lab/record", "lab/sidecar", "lab/traffic", "lab/wait", "scenarios", "topology",
 	},
 	"lab/series":  {"lab/record"},
+	"lab/matrix":  {"lab/record"},
 	"docs/schema": {},
 	"scenarios":   {},
-	"cmd/pmtulab": {"lab", "lab/guest", "lab/kernel", "lab/record", "lab/report", "lab/scenario", "lab/series", "docs/schema", "topology"},
+	"cmd/pmtulab": {"lab", "lab/guest", "lab/kernel", "lab/matrix", "lab/record", "lab/report", "lab/scenario", "lab/series", "docs/schema", "topology"},
 	"e2e":         {},
 }
 

@@ -67,13 +67,24 @@ Exit codes: 0 the same came of it, 1 it differs, 2 wrong usage or input.`,
 // readSeries reads a result or series from a file, or from the directory that
 // run --out made.
 func readSeries(path string) (record.Series, error) {
+	path, d, err := readDocument(path)
+	if err != nil {
+		return record.Series{}, err
+	}
+	return series.Decode(path, d) //nolint:wrapcheck // names the file and the place
+}
+
+// readDocument reads a JSON form from a file, or from the directory that --out
+// has made, and says which file it is.
+func readDocument(path string) (string, record.Document, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, "result.json")
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return record.Series{}, fmt.Errorf("read a result: %w", err)
+		return path, record.Document{}, fmt.Errorf("read a result: %w", err)
 	}
 	defer f.Close()
-	return series.Read(path, f) //nolint:wrapcheck // names the file and the place
+	d, err := record.ReadDocument(path, f)
+	return path, d, err //nolint:wrapcheck // names the file and the place
 }

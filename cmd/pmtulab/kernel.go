@@ -51,8 +51,8 @@ func (f kernelFlags) find(ctx context.Context, shown *progress, features ...kern
 	if err != nil {
 		return k, kernelError(err)
 	}
-	if k.Machine != guest.QEMU && accelerator != guest.AutoAccelerator {
-		return k, usage(fmt.Errorf("--accel %s: --kernel %s is User-Mode Linux, which has no accelerator", f.accel, f.ref))
+	if k.Machine != guest.QEMU && accelerator == guest.KVM {
+		return k, usage(fmt.Errorf("--accel kvm: --kernel %s is User-Mode Linux, which has no accelerator", f.ref))
 	}
 	k.Accelerator = accelerator
 	return k, nil

@@ -70,29 +70,38 @@ func write(stdout io.Writer, f runFlags, made outcome, took time.Duration) (reco
 		r := made.results[0]
 		r.Phases = append(made.phases, r.Phases...)
 		r.Duration = record.Millis(took)
-		return r.Verdict, r.Reasons, writeAll(stdout, f, r, resultForms())
+		return r.Verdict, r.Reasons, writeForms(stdout, f.out, f.format, r, resultForms())
 	}
 	s := series.New(f.repeat, made.results)
 	s.Phases = made.phases
 	s.Duration = record.Millis(took)
-	return s.Verdict, s.Reasons, writeAll(stdout, f, s, seriesForms())
+	return s.Verdict, s.Reasons, writeForms(stdout, f.out, f.format, s, seriesForms())
 }
 
-// writeAll renders v into the files and to stdout.
-func writeAll[T any](stdout io.Writer, f runFlags, v T, as forms[T]) error {
-	if f.out != "" {
-		files := as.derived()
-		files["result.json"] = as.json
-		for name, render := range files {
-			if err := writeFile(filepath.Join(f.out, name), v, render); err != nil {
-				return err
-			}
+// writeForms renders v into the files of the directory out, if there is one, and
+// to stdout.
+func writeForms[T any](stdout io.Writer, out, format string, v T, as forms[T]) error {
+	if out != "" {
+		if err := writeFiles(out, v, as); err != nil {
+			return err
 		}
 	}
-	if f.format == "json" {
-		return as.json(stdout, v)
+	return as.named()[format](stdout, v)
+}
+
+// writeFiles renders v into the files of the directory dir, which is made.
+func writeFiles[T any](dir string, v T, as forms[T]) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write results: %w", err)
 	}
-	return as.text(stdout, v)
+	files := as.derived()
+	files["result.json"] = as.json
+	for name, render := range files {
+		if err := writeFile(filepath.Join(dir, name), v, render); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeFile replaces path as a whole or not at all.

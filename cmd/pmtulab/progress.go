@@ -19,6 +19,8 @@ type progress struct {
 	begun    time.Time
 	// runs are wanted, and the one under way counts from 1.
 	runs, run int
+	// say takes all text in place of stderr, if not nil.
+	say func(text string)
 }
 
 func newProgress(runs int) *progress {
@@ -52,6 +54,10 @@ func (p *progress) ended(r record.Result) {
 }
 
 func (p *progress) print(text string) {
+	if p.say != nil {
+		p.say(text)
+		return
+	}
 	at := time.Since(p.begun).Seconds()
 	if !p.terminal {
 		fmt.Fprintf(os.Stderr, "pmtulab: %5.1f s  %s\n", at, text)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,13 +11,16 @@ import (
 
 func schemaCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "schema " + strings.Join(schema.Names(), "|"),
+		Use:   "schema NAME",
 		Short: "Print the JSON Schema of files, and of what --format json prints",
 		Long: `Schema prints a JSON Schema, draft 2020-12. An editor that has it completes the
 keys of a file, explains them, and marks most mistakes as they are made. A YAML
 language server has it from the first line of the file:
 
-    # yaml-language-server: $schema=scenario.schema.json`,
+    # yaml-language-server: $schema=scenario.schema.json
+
+NAME is
+` + either(schema.Names()) + ".",
 		Example:   `  pmtulab schema scenario > scenario.schema.json`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: schema.Names(),

@@ -100,6 +100,7 @@ type testSuite struct {
 type testCase struct {
 	Name    string       `xml:"name,attr"`
 	Class   string       `xml:"classname,attr"`
+	Time    string       `xml:"time,attr,omitempty"`
 	Failure *testMessage `xml:"failure,omitempty"`
 	Error   *testMessage `xml:"error,omitempty"`
 	Skipped *testMessage `xml:"skipped,omitempty"`

@@ -111,7 +111,7 @@ func newPage(r record.Result) page {
 	p := page{
 		Result: r, Style: template.CSS(pageStyle), Script: template.JS(pageScript),
 		Policy: fmt.Sprintf("default-src 'none'; style-src '%s'; script-src '%s'; base-uri 'none'; form-action 'none'", hash(pageStyle), hash(pageScript)),
-		Place:  place(r.Runtime), Lede: lede(r), Command: reproduce(r), Unmet: unmet(r),
+		Place:  place(r.Runtime), Lede: lede(r), Command: Command(r), Unmet: unmet(r),
 		listed: map[string]bool{},
 	}
 	p.events()

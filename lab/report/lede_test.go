@@ -52,7 +52,7 @@ func TestReproduce(t *testing.T) {
 			Scenario: "$(reboot)", Settings: map[string]string{"a": "b; it's", "c": ""}, Runtime: record.Runtime{On: "\n"},
 		},
 	} {
-		if got := reproduce(r); got != want && want[len(want)-2:] != "''" {
+		if got := Command(r); got != want && want[len(want)-2:] != "''" {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}

@@ -26,7 +26,7 @@ func Markdown(w io.Writer, r record.Result) error {
 		}
 		m.say("| %s | %s | %s | %s |", inline(q.Name), inline(string(q.Class)), latency, inline(waitsOf(r, q)))
 	}
-	m.rest(r, reproduce(r))
+	m.rest(r, Command(r))
 	return m.writeTo(w)
 }
 

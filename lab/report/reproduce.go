@@ -12,9 +12,9 @@ import (
 	"github.com/pmtulab/pmtulab/lab/record"
 )
 
-// reproduce is the command line for the shell. A scenario of one's own goes by
+// Command is the command line that makes r again, for the shell. A scenario of one's own goes by
 // its name, not its file: the result does not know that.
-func reproduce(r record.Result) string {
+func Command(r record.Result) string {
 	args := []string{"pmtulab", "run", r.Scenario}
 	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
 		switch value := r.Settings[name]; name {
@@ -44,7 +44,7 @@ func reproduce(r record.Result) string {
 
 // reproduceSeries is the same for a series.
 func reproduceSeries(s record.Series) string {
-	return fmt.Sprintf("%s --repeat %d", reproduce(record.Result{Scenario: s.Scenario, Settings: s.Settings, Runtime: s.Runtime}), s.Wanted)
+	return fmt.Sprintf("%s --repeat %d", Command(record.Result{Scenario: s.Scenario, Settings: s.Settings, Runtime: s.Runtime}), s.Wanted)
 }
 
 // plainArgument is what a POSIX shell leaves as it is.

@@ -17,6 +17,11 @@ func Read(name string, in io.Reader) (record.Series, error) {
 	if err != nil {
 		return record.Series{}, err //nolint:wrapcheck // names the file and the place
 	}
+	return Decode(name, d)
+}
+
+// Decode is Read for a document that was read already.
+func Decode(name string, d record.Document) (record.Series, error) {
 	switch d.Schema {
 	case record.Schema:
 		var result record.Result
