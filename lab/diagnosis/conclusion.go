@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/pmtulab/pmtulab/lab/record"
 )
@@ -110,6 +111,13 @@ func sentence(r record.Result, q record.Request) string {
 			"that its connection's route was bound to, and the dead route has the MTU of the device blackhole, 68.", q.Name)
 	case record.BlackHole:
 		return fmt.Sprintf("Request %s vanished: its packets were sent again and again, nobody acknowledged them, and the application gave up.", q.Name)
+	case record.Fragmented:
+		who := "somebody"
+		if nodes := fragmenters(q); len(nodes) > 0 {
+			who = strings.Join(nodes, " and ")
+		}
+		return fmt.Sprintf("Request %s did not fit its path and nobody was told: %s cut its packets into IP fragments; "+
+			"it took %.1f ms.", q.Name, who, q.Latency)
 	case record.Clean:
 		return fmt.Sprintf("Request %s was clean: every packet fitted its path, and it took %.1f ms.", q.Name, q.Latency)
 	default:

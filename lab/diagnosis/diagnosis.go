@@ -5,7 +5,9 @@ package diagnosis
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/pmtulab/pmtulab/lab/record"
@@ -14,7 +16,8 @@ import (
 // Case is what is known about one request.
 type Case struct {
 	// Request needs Connection, Bytes, Status, Wrote and Ended; an Ended of 0
-	// means that no response came and the rest of the run counts.
+	// means that no response came and the rest of the run counts. Its Counters
+	// tell of fragments that another node than the client made.
 	Request record.Request
 	// Client is the node that sent it.
 	Client string
@@ -46,7 +49,7 @@ func Classify(c Case) Diagnosis {
 		d.Class = record.TinySegments
 	case len(f.fromPath) > 0 && len(f.retransmits) > 0:
 		d.Class = record.PMTURetransmit
-	case len(f.fragments) > 0:
+	case len(f.fragments) > 0 || len(fragmenters(c.Request)) > 0:
 		d.Class = record.Fragmented
 	case len(f.refused) == 0 && len(f.fromPath) == 0 && len(f.retransmits) == 0 && len(f.data) > 0 && c.Request.Status != 0:
 		d.Class = record.Clean
@@ -137,6 +140,21 @@ func sameFlow(p *record.Packet, source, destination netip.AddrPort) bool {
 
 func quotes(icmp *record.ICMP, leg record.Leg) bool {
 	return icmp.Quoted != nil && sameFlow(icmp.Quoted, leg.Local, leg.Remote)
+}
+
+// fragCreates counts the fragments that a node has made, not those that it
+// forwards (RFC 4293 ipSystemStatsOutFragCreates).
+const fragCreates = "Ip.FragCreates"
+
+// fragmenters are the nodes that made IP fragments during the request.
+func fragmenters(q record.Request) []string {
+	var nodes []string
+	for _, node := range slices.Sorted(maps.Keys(q.Counters)) {
+		if q.Counters[node][fragCreates] > 0 {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
 }
 
 // waitedForTimer tells whether the first packet came when the timer did, and
@@ -244,6 +262,9 @@ func (f flow) reasons(c Case) []string {
 	}
 	if n := len(f.fragments); n > 0 {
 		say("%s on the wire (%s)", count(n, "IP fragment"), strings.Join(ids(ends(f.fragments)), " to "))
+	}
+	for _, node := range fragmenters(c.Request) {
+		say("%s cut packets into %s meanwhile (%s)", node, count(int(c.Request.Counters[node][fragCreates]), "IP fragment"), fragCreates)
 	}
 	if len(f.data) > 0 {
 		first := f.data[0]

@@ -64,6 +64,8 @@ func TestClassify(t *testing.T) {
 		waits  []record.WaitKind
 		status int
 		reason string
+		// counters are those of the load balancer.
+		counters map[string]int64
 	}{
 		"clean": {
 			story: new(story).sends(0.2, 100, 1428).hears(1, 1528, 200), class: record.Clean, status: 200,
@@ -102,6 +104,10 @@ func TestClassify(t *testing.T) {
 				Out: true, Source: client.Addr(), Destination: vip.Addr(), Length: 1500, Fragment: true, Protocol: 6,
 			}}).hears(2, 1528, 200), class: record.Fragmented, status: 200, reason: "1 IP fragment on the wire (E1)",
 		},
+		"fragments of another node": {
+			story: new(story).sends(0.2, 100, 1448).hears(1, 1548, 200), class: record.Fragmented, status: 200,
+			counters: map[string]int64{"Ip.FragCreates": 6}, reason: "lb cut packets into 6 IP fragments meanwhile (Ip.FragCreates)",
+		},
 		"tiny segments": {
 			story: new(story).sends(0.2, 100, 36).sends(0.3, 136, 36).sends(0.4, 172, 36).hears(2, 1548, 200), class: record.TinySegments, status: 200,
 		},
@@ -116,7 +122,7 @@ func TestClassify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := record.Request{
-				Name: "X", Bytes: 1448, Status: c.status,
+				Name: "X", Bytes: 1448, Status: c.status, Counters: map[string]map[string]int64{"lb": c.counters},
 				Connection: record.Connection{Name: "X", App: record.Leg{Local: client, Remote: vip}},
 			}
 			if c.status != 0 {

@@ -191,7 +191,11 @@ func (g group) rows(verdict func(record.Verdict) string) [][]string {
 		for _, name := range names {
 			text := ""
 			if i := slices.IndexFunc(c.Requests, func(q record.CellRequest) bool { return q.Name == name }); i >= 0 {
-				text = fmt.Sprintf("%s %s", c.Requests[i].Class, shortMs(c.Requests[i].Latency))
+				q := c.Requests[i]
+				text = string(q.Class)
+				if q.Latency > 0 { // else there was no response
+					text += " " + shortMs(q.Latency)
+				}
 			}
 			row = append(row, text)
 		}

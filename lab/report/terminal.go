@@ -274,8 +274,8 @@ func lifetime(seconds int) string {
 // shown are the counters that tell the story, in the order of a request's life;
 // the result holds all of them.
 var shown = []string{
-	"Icmp.OutDestUnreachs", "Icmp.InDestUnreachs", "Ip.FragFails", "Tcp.RetransSegs", "TcpExt.TCPTimeouts",
-	"TcpExt.TCPWinProbe", "TcpExt.OutOfWindowIcmps",
+	"Icmp.OutDestUnreachs", "Icmp.InDestUnreachs", "Ip.FragFails", "Ip.FragCreates", "Tcp.RetransSegs",
+	"TcpExt.TCPTimeouts", "TcpExt.TCPWinProbe", "TcpExt.OutOfWindowIcmps",
 }
 
 // counters has a row for each counter of a node that moved, and a column for
