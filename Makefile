@@ -12,11 +12,11 @@ run: deps build ## reproduce the field report on a real kernel, and explain it
 	./$(BIN) run report
 
 .PHONY: test
-test: deps build ## every test: unit tests, then the specs and package tests that need a kernel
+test: test-deps build ## every test: unit tests, then the specs and package tests that need a kernel
 	scripts/test
 
 .PHONY: mutants
-mutants: deps build ## the specs against programs and networks with known faults, each of which must be found
+mutants: test-deps build ## the specs against programs and networks with known faults, each of which must be found
 	scripts/mutants
 
 .PHONY: build
@@ -29,16 +29,20 @@ $(BIN): $(SOURCES)
 deps: ## install the host packages that are missing
 	@scripts/install
 
+.PHONY: test-deps
+test-deps:
+	@scripts/install test
+
 .PHONY: lint
 lint: ## formatting, go vet, golangci-lint
 	scripts/lint
 
 .PHONY: bench
-bench: deps build ## every figure that the documentation names, with its floor
+bench: test-deps build ## every figure that the documentation names, with its floor
 	scripts/bench
 
 .PHONY: soak
-soak: deps build ## 300 runs of the report, idle and loaded, and 1,000 networks up and down
+soak: test-deps build ## 300 runs of the report, idle and loaded, and 1,000 networks up and down
 	scripts/soak
 
 .PHONY: man

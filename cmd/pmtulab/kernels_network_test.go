@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,7 +16,7 @@ import (
 //
 //	go test -tags network -run TestPulledUML ./cmd/pmtulab
 func TestPulledUML(t *testing.T) {
-	cache := kernel.Cache{Dir: filepath.Join(t.TempDir(), "cache")}
+	var cache kernel.Cache
 	for _, ref := range []string{"uml/5.10", "uml/6.1", "uml/6.12", "uml/7"} {
 		t.Run(ref, func(t *testing.T) {
 			k, err := cache.Resolve(t.Context(), ref)
@@ -25,8 +24,7 @@ func TestPulledUML(t *testing.T) {
 				t.Fatal(err)
 			}
 			var stdout bytes.Buffer
-			r, err := guest.Run(t.Context(),
-				guest.Kernel{Machine: guest.UML, Release: k.Release, Image: k.Image, Modules: k.Modules, Libs: k.Libs},
+			r, err := guest.Run(t.Context(), bootable(k),
 				guest.Job{Args: []string{"uname", "-r"}, Modules: labModules, Stdout: &stdout})
 			if err != nil || r.Outcome != record.GuestFinished || r.ExitCode != 0 {
 				t.Fatalf("%v, %s, exit code %d: %s\n%s", err, r.Outcome, r.ExitCode, r.Detail, r.KernelLog)

@@ -23,7 +23,7 @@ func scenariosCommand() *cobra.Command {
 					if err != nil {
 						return err
 					}
-					fmt.Fprintf(c.OutOrStdout(), "%-12s %s\n", name, s.Summary)
+					fmt.Fprintf(c.OutOrStdout(), "%-21s %s\n", name, s.Summary)
 				}
 				return nil
 			},

@@ -51,8 +51,9 @@ type acceleration struct {
 	trial bool
 }
 
-// chooseAccelerator decides for one boot of spec.
-func chooseAccelerator(spec machineSpec, memory findings) (acceleration, error) {
+// chooseAccelerator decides for one boot of spec. unusable is why KVM cannot even
+// be tried, nil when it can.
+func chooseAccelerator(spec machineSpec, memory findings, unusable error) (acceleration, error) {
 	use := func(name, reason string, trial bool) (acceleration, error) {
 		return acceleration{Accelerator{name, reason}, trial}, nil
 	}
@@ -60,7 +61,6 @@ func chooseAccelerator(spec machineSpec, memory findings) (acceleration, error) 
 		return use(NoAccelerator, "User-Mode Linux is a process of the host", false)
 	}
 	asked := spec.Kernel.Accelerator
-	unusable := openKVM()
 	known, ok := memory.recall(spec.Program)
 	switch {
 	case asked == TCG:
@@ -87,7 +87,7 @@ func chooseAccelerator(spec machineSpec, memory findings) (acceleration, error) 
 // there was none.
 func accelerated(ctx context.Context, spec machineSpec, boot func(acceleration) (*run, error)) (*run, error) {
 	memory := userFindings()
-	choice, err := chooseAccelerator(spec, memory)
+	choice, err := chooseAccelerator(spec, memory, openKVM("/dev/kvm"))
 	if err != nil {
 		return nil, err
 	}
@@ -132,17 +132,17 @@ func (r *run) firstProgress() time.Duration {
 	return r.job.BootTimeout
 }
 
-// openKVM tells why KVM cannot even be tried.
-func openKVM() error {
-	fd, err := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)
+// openKVM tells why KVM, whose device is given, cannot even be tried.
+func openKVM(device string) error {
+	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case err == nil:
 		return unix.Close(fd) //nolint:wrapcheck // never fails for what was just opened
 	case errors.Is(err, fs.ErrPermission):
-		return errors.New("no permission to open /dev/kvm")
+		return fmt.Errorf("no permission to open %s", device)
 	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("there is no /dev/kvm")
+		return fmt.Errorf("there is no %s", device)
 	default:
-		return fmt.Errorf("/dev/kvm does not open: %w", err)
+		return fmt.Errorf("%s does not open: %w", device, err)
 	}
 }

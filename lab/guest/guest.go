@@ -184,6 +184,10 @@ func Roles() []role.Role {
 // recordsEnv names the descriptor of the record pipe in a job's environment.
 const recordsEnv = "PMTULAB_RECORDS"
 
+// Inside tells whether this process is the job of a guest, which has the machine
+// for itself.
+func Inside() bool { return os.Getenv(recordsEnv) != "" }
+
 // Records is the writer whose bytes reach Job.Records on the host. ok is false
 // when this process is not the job of a guest. The caller closes it.
 func Records() (_ io.WriteCloser, ok bool) {

@@ -108,7 +108,7 @@ func memoryDir(t *testing.T) string {
 
 func startCommand(t *testing.T, k guest.Kernel, home, tmp string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", append([]string{"job", "run", string(k.Machine)}, args...)...)
+	cmd := exec.Command("/proc/self/exe", append([]string{"job", "run", kernelArg(k)}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+tmp)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ package guest_test
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
@@ -20,25 +21,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pmtulab/pmtulab/lab/guest"
+	"github.com/pmtulab/pmtulab/lab/kernel"
 	"github.com/pmtulab/pmtulab/lab/record"
 )
 
 func init() { kernels["qemu"] = qemuKernel }
 
-// qemuKernel is the kernel in the directory that kernelEnv names. It runs by
-// TCG: whether KVM works is another matter, with tests of its own.
+// qemuKernel is a kernel of the archive, in the user's cache of kernels. It runs
+// by TCG: whether KVM works is another matter, with tests of its own.
 func qemuKernel() (guest.Kernel, error) {
-	k := guest.Kernel{Machine: guest.QEMU, Accelerator: guest.TCG}
-	dir := os.Getenv(kernelEnv)
-	for pattern, file := range map[string]*string{"boot/vmlinuz-*": &k.Image, "vmlinux": &k.ELF, "lib/modules/*": &k.Modules} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil || len(found) != 1 {
-			return k, fmt.Errorf("find one %s in %q, the directory that %s names: %q, %w", pattern, dir, kernelEnv, found, err)
-		}
-		*file = found[0]
-	}
-	k.Release = filepath.Base(k.Modules)
-	return k, nil
+	k, err := new(kernel.Cache).Resolve(context.Background(), "6.1")
+	return guest.Kernel{
+		Machine: guest.QEMU, Release: k.Release, Image: k.Image, ELF: k.ELF, Modules: k.Modules, Accelerator: guest.TCG,
+	}, err
 }
 
 // What the machines have in common is in TestOutcomes.
@@ -176,11 +171,14 @@ exec %s "$@"
 
 // KVM is what the scripts make of it, where there is a /dev/kvm to try.
 func TestAccelerator(t *testing.T) {
-	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err != nil {
-		t.Skip("needs a /dev/kvm that opens: ", err)
-	} else {
+	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
 		f.Close()
+	} else if os.Getenv("PMTULAB_REQUIRE") != "" {
+		t.Fatal(err)
+	} else {
+		t.Skip("needs a /dev/kvm that opens: ", err)
 	}
+	k := must(qemuKernel())
 	for _, tt := range []struct {
 		name, kvm string
 		reason    string
@@ -193,7 +191,6 @@ func TestAccelerator(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			fakeQEMU(t, tt.kvm)
 			t.Setenv("XDG_CACHE_HOME", t.TempDir())
-			k := must(qemuKernel())
 			want := guest.Accelerator{Name: guest.TCG, Reason: tt.reason}
 			if tt.usable {
 				want.Name = guest.KVM
@@ -225,8 +222,8 @@ func TestAccelerator(t *testing.T) {
 // What /dev/kvm is in truth here: auto ends in a guest that works, with one
 // trial at most.
 func TestTrueKVM(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	k := must(qemuKernel())
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	k.Accelerator = guest.AutoAccelerator
 	_, _, first := run(t, k, self("exit", "0"), 0)
 	_, _, second := run(t, k, self("exit", "0"), 0)

@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,11 +34,6 @@ import (
 	"github.com/pmtulab/pmtulab/lab/role"
 	"github.com/pmtulab/pmtulab/lab/wait"
 )
-
-// kernelEnv names the directory of the kernel that QEMU boots: an unpacked
-// package linux-image-…, with the decompressed kernel as vmlinux beside boot
-// and lib.
-const kernelEnv = "PMTULAB_TEST_KERNEL"
 
 // kernels finds a kernel for each machine; a file per tag fills it.
 var kernels = map[string]func() (guest.Kernel, error){}
@@ -186,22 +182,29 @@ func jobSocket() int {
 	return 0
 }
 
-// jobRun is a command that runs a job in a guest of the machine args[0].
+// jobRun is a command that runs a job in a guest with the kernel args[0], as
+// kernelArg has made it.
 func jobRun(args []string) int {
-	k, err := kernels[args[0]]()
-	if err != nil {
+	var k guest.Kernel
+	if err := json.Unmarshal([]byte(args[0]), &k); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	j := self(args[1:]...)
-	j.Modules = []string{"veth"}
+	if k.Modules != "" {
+		j.Modules = []string{"veth"}
+	}
 	r, err := guest.Run(context.Background(), k, j)
 	if err != nil || r.Outcome != record.GuestFinished {
 		fmt.Fprintln(os.Stderr, err, r.Outcome, r.Detail)
 		return 1
 	}
+	fmt.Println(r.Accelerator)
 	return 0
 }
+
+// kernelArg is k as an argument of jobRun.
+func kernelArg(k guest.Kernel) string { return string(must(json.Marshal(k))) }
 
 // each runs a test on every machine whose tag is given.
 func each(t *testing.T, test func(t *testing.T, k guest.Kernel)) {
@@ -503,13 +506,28 @@ func TestOrdinaryUser(t *testing.T) {
 	if err := os.WriteFile(binary, must(os.ReadFile("/proc/self/exe")), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name := range kernels {
-		cmd := exec.CommandContext(t.Context(), binary, "job", "run", name, "exit", "0")
+	for name, find := range kernels {
+		k := must(find())
+		if k.Machine == guest.QEMU {
+			// The cache is root's; the user gets the kernel without its modules.
+			elf := filepath.Join(dir, "vmlinux")
+			if err := os.WriteFile(elf, must(os.ReadFile(k.ELF)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			k.Image, k.ELF, k.Modules, k.Accelerator = elf, elf, "", guest.AutoAccelerator
+		}
+		cmd := exec.CommandContext(t.Context(), binary, "job", "run", kernelArg(k), "exit", "0")
 		cmd.Dir = "/"
-		cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/nonexistent", kernelEnv + "=" + os.Getenv(kernelEnv)}
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/nonexistent"}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		if out, err := cmd.CombinedOutput(); err != nil {
+		out, err := cmd.CombinedOutput()
+		if err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+		info, err := os.Stat("/dev/kvm")
+		closed := err == nil && info.Mode()&0o006 == 0
+		if want := "tcg: no permission to open /dev/kvm"; k.Machine == guest.QEMU && closed && !strings.Contains(string(out), want) {
+			t.Errorf("%s: no %q in\n%s", name, want, out)
 		}
 	}
 }

@@ -393,9 +393,9 @@ func TestSecondSidecarIsRefused(t *testing.T) {
 	// The first one goes on.
 	conn := client.dial(t, service)
 	say(t, conn, "still here")
-	c, ok := p.Connection(addrPort(conn.LocalAddr()))
-	if peer := <-peers; !ok || peer != c.UpstreamLocal {
-		t.Errorf("the server sees %s, upstream is %+v", peer, c)
+	c, err := p.AwaitConnection(t.Context(), addrPort(conn.LocalAddr()))
+	if peer := <-peers; err != nil || peer != c.UpstreamLocal {
+		t.Errorf("the server sees %s, upstream is %+v, %v", peer, c, err)
 	}
 }
 
