@@ -45,6 +45,10 @@ bench: test-deps build ## every figure that the documentation names, with its fl
 soak: test-deps build ## 300 runs of the report, idle and loaded, and 1,000 networks up and down
 	scripts/soak
 
+.PHONY: slurm
+slurm: test-deps build ## a matrix as a Slurm job array on this machine, and its shards put together
+	scripts/slurm/try
+
 .PHONY: man
 man: ## manual pages, into out/man
 	$(GO) test ./cmd/pmtulab -count=1 -run '^TestManualPages$$' -man $(CURDIR)/out/man

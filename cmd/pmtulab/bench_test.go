@@ -18,8 +18,32 @@ import (
 
 // BenchmarkReport runs the built binary and reports medians: the whole command
 // to its end, the time from the command to the program's first word in the
-// guest, and what the report measures.
+// guest, and what the report measures; in User-Mode Linux, and on Linux 6.1 in
+// QEMU.
 func BenchmarkReport(b *testing.B) {
+	b.Run("uml", func(b *testing.B) { benchmarkReport(b, "--on", "uml") })
+	b.Run("qemu", func(b *testing.B) { benchmarkReport(b, "--on", "qemu", "--kernel", "6.1") })
+}
+
+// BenchmarkMatrix runs the report on five kernels, two at a time.
+func BenchmarkMatrix(b *testing.B) {
+	var took []float64
+	for b.Loop() {
+		begun := time.Now()
+		out, err := exec.CommandContext(b.Context(), built(b), "matrix", "report", "--kernels", "5.10,6.1,6.12,6.17,7", "-j", "2").CombinedOutput()
+		if err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		took = append(took, millis(time.Since(begun)))
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2], "ms/matrix")
+	b.ReportMetric(0, "ns/op")
+}
+
+// built is the binary that make build has made.
+func built(b *testing.B) string {
+	b.Helper()
 	binary, err := filepath.Abs("../../bin/pmtulab")
 	if err != nil {
 		b.Fatal(err)
@@ -27,11 +51,17 @@ func BenchmarkReport(b *testing.B) {
 	if _, err := os.Stat(binary); err != nil {
 		b.Fatalf("%v; run make build first", err)
 	}
+	return binary
+}
+
+func benchmarkReport(b *testing.B, on ...string) {
+	b.Helper()
+	binary := built(b)
 	figures := map[string][]float64{}
 	note := func(unit string, value float64) { figures[unit] = append(figures[unit], value) }
 	for b.Loop() {
 		begun := time.Now()
-		cmd := exec.CommandContext(b.Context(), binary, "run", "report", "--on", "uml", "--format", "json")
+		cmd := exec.CommandContext(b.Context(), binary, append([]string{"run", "report", "--format", "json"}, on...)...)
 		var out bytes.Buffer
 		cmd.Stdout = &out
 		inGuest := newWatcher("build the network")

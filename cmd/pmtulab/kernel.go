@@ -61,16 +61,19 @@ func (f kernelFlags) find(ctx context.Context, shown *progress, features ...kern
 // findKernel finds the kernel of a reference and checks what it has. For "uml"
 // that of this system comes first.
 func findKernel(ctx context.Context, cache kernel.Cache, ref string, features ...kernel.Feature) (guest.Kernel, error) {
+	var installed error
 	if ref == "uml" {
-		if k, err := guest.FindUML(); err == nil {
+		k, err := guest.FindUML()
+		if err == nil {
 			return k, nil
 		}
+		installed = err
 	}
 	k, err := cache.Resolve(ctx, ref)
-	if err == nil {
-		err = k.Check(features...)
+	if err != nil {
+		return guest.Kernel{}, errors.Join(installed, err)
 	}
-	return bootable(k), err
+	return bootable(k), k.Check(features...)
 }
 
 // bootable is k for a guest.
@@ -85,11 +88,7 @@ func bootable(k kernel.Kernel) guest.Kernel {
 // installedUML is User-Mode Linux without the network: that of this system, or
 // else the newest that is cached.
 func installedUML() (guest.Kernel, error) {
-	k, err := findKernel(context.Background(), kernel.Cache{Offline: true}, "uml", kernel.LabFeatures()...)
-	if errors.Is(err, kernel.ErrInput) {
-		return guest.FindUML() //nolint:wrapcheck // names the package that has it
-	}
-	return k, err
+	return findKernel(context.Background(), kernel.Cache{Offline: true}, "uml", kernel.LabFeatures()...)
 }
 
 // newestCached is the newest kernel for QEMU that is cached.
@@ -104,7 +103,7 @@ func kernelError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, kernel.ErrNoApt), errors.As(err, &lacks):
+	case errors.Is(err, guest.ErrNoUML), errors.Is(err, kernel.ErrNoApt), errors.As(err, &lacks):
 		return &exitError{record.ExitUnsupported, err}
 	case errors.Is(err, kernel.ErrInput):
 		return usage(err)

@@ -14,5 +14,6 @@ func TestQEMU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scripts(t, "qemu", goEnv("XDG_CACHE_HOME="+cache)...)
+	scripts(t, "qemu", "XDG_CACHE_HOME="+cache)
+	t.Run("vm", func(t *testing.T) { scripts(t, "vm", goEnv("XDG_CACHE_HOME="+cache, "KERNEL=6.1")...) })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pmtulab/pmtulab/lab/guest"
+	"github.com/pmtulab/pmtulab/lab/kernel"
 	"github.com/pmtulab/pmtulab/lab/record"
 	"github.com/pmtulab/pmtulab/lab/scenario"
 	"github.com/pmtulab/pmtulab/lab/series"
@@ -20,7 +21,7 @@ import (
 type runFlags struct {
 	on, out, format, with, without string
 	set                            []string
-	live                           bool
+	live, bisect                   bool
 	repeat                         int
 	kernel                         kernelFlags
 }
@@ -50,7 +51,11 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeScenario,
 		RunE: func(c *cobra.Command, args []string) error {
-			return run(c, first(args, "report"), f)
+			err := run(c, first(args, "report"), f)
+			if f.bisect {
+				return bisectError(err)
+			}
+			return err
 		},
 	}
 	flags := c.Flags()
@@ -62,6 +67,7 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
 	flags.StringVar(&f.without, "without", "", "leave a `PART` out of the network: sidecar")
 	flags.IntVar(&f.repeat, "repeat", 1, "make this many `RUNS`")
 	flags.StringVar(&f.out, "out", "", "write result.json, report.html and junit.xml into the directory `DIR`")
+	flags.BoolVar(&f.bisect, "bisect", false, "exit codes for git bisect run: 0 pass, 1 fail, 125 neither; 128 wrong usage, which ends it")
 	formatFlag(c, &f.format, textOrJSON()...)
 	complete(c, "on", fixed(onValues()...))
 	complete(c, "set", ofScenario(settingKeys, cobra.ShellCompDirectiveNoSpace))
@@ -72,6 +78,25 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
 		panic(err) // there is no such flag
 	}
 	return c
+}
+
+// Exit codes for git bisect run, beside 0 and 1 (git-bisect(1)).
+const (
+	bisectSkip  = 125
+	bisectAbort = 128
+)
+
+// bisectError gives err the exit code that git bisect run has for it.
+func bisectError(err error) error {
+	var exit *exitError
+	switch {
+	case !errors.As(err, &exit) || exit.code == record.ExitFail: // nil and interruptions, too
+		return err
+	case exit.code == record.ExitUsage && !errors.Is(err, kernel.ErrInput):
+		return &exitError{bisectAbort, exit.err}
+	default:
+		return &exitError{bisectSkip, exit.err}
+	}
 }
 
 func run(c *cobra.Command, ref string, f runFlags) error {

@@ -238,8 +238,7 @@ func TestTrueKVM(t *testing.T) {
 	}
 }
 
-// The time from the command to the job's main and to the end, by phase; then
-// the same content as a user would boot it without further thought.
+// The time from the command to the job's main and to the end, by phase.
 func BenchmarkQEMU(b *testing.B) {
 	phases := phaseTimes{}
 	for b.Loop() {

@@ -22,6 +22,8 @@ type Result struct {
 	// DurationMs is how long the run took inside the kernel under test.
 	Duration Ms      `json:"duration_ms"`
 	Runtime  Runtime `json:"runtime"`
+	// Clock is absent when the run ended before it was measured.
+	Clock *Clock `json:"clock,omitempty"`
 	// Settings are the scenario's settings in force, by name.
 	Settings map[string]string `json:"settings,omitempty"`
 	// Drawing is the network as text, at most 100 columns wide.

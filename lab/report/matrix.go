@@ -27,8 +27,7 @@ func Matrix(w io.Writer, m record.Matrix, style Style) error {
 	}
 	for _, g := range groups {
 		p.line("\n%s", p.bold(g.name))
-		rows := g.rows(func(v record.Verdict) string { return p.verdict(v) })
-		p.table(rows, len(rows[0])-1)
+		p.cells(g)
 		if _, same := g.facts(); len(same) > 0 {
 			p.line("\n%s", p.faint("  the same on all: "+strings.Join(same, "; ")))
 		}
@@ -49,6 +48,34 @@ func Matrix(w io.Writer, m record.Matrix, style Style) error {
 		p.line("\n%s", p.paint(red, missingText(missing)))
 	}
 	return p.writeTo(w)
+}
+
+// cells writes a table of the cells of g, or, where that is too wide, two lines
+// for each.
+func (p *printer) cells(g group) {
+	rows := g.rows(p.verdict)
+	last := len(rows[0]) - 1
+	const before = 3 // columns before those of requests
+	if tableWidth(rows) <= p.Width {
+		p.table(rows, last)
+		return
+	}
+	short := [][]string{}
+	for _, row := range rows {
+		short = append(short, append(slices.Clone(row[:before]), row[last]))
+	}
+	for i, l := range p.tableLines(short, before) {
+		p.line("%s", l)
+		var requests []string
+		for j, text := range rows[i][before:last] {
+			if i > 0 && text != "" {
+				requests = append(requests, rows[0][before+j]+" "+text)
+			}
+		}
+		if len(requests) > 0 {
+			p.hang(6, "    "+strings.Join(requests, ", "))
+		}
+	}
 }
 
 // MatrixMarkdown writes m for the summary of a CI run. Everything in m is

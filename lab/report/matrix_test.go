@@ -35,7 +35,14 @@ func matrices(t *testing.T) map[string]record.Matrix {
 	}
 	failing := matrix.New(cells, matrix.Shard{}, len(cells))
 	failing.Duration = 12345
+	long := matrix.Plan([]matrix.Scenario{{Name: "question-4", With: []string{""}}}, []string{"6.1"})
+	r, err := record.ReadFile("testdata/question-4.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long[0].Fill(r)
 	return map[string]record.Matrix{
+		"matrix-wide":    matrix.New(long, matrix.Shard{}, 1),
 		"matrix":         failing,
 		"matrix-shard":   matrix.New(matrix.Shard{I: 2, N: 3}.Of(cells), matrix.Shard{I: 2, N: 3}, len(cells)),
 		"matrix-missing": matrix.New(cells[:2], matrix.Shard{}, 4),

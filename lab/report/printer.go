@@ -135,12 +135,15 @@ func (p *printer) paragraphs(title string, texts ...string) {
 // table writes rows in columns, the first row as a heading. Columns from right on
 // are numbers. A row may end early.
 func (p *printer) table(rows [][]string, right int) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], lipgloss.Width(cell))
-		}
+	for _, l := range p.tableLines(rows, right) {
+		p.line("%s", l)
 	}
+}
+
+// tableLines are the lines of a table.
+func (p *printer) tableLines(rows [][]string, right int) []string {
+	widths := columnWidths(rows)
+	var lines []string
 	for n, row := range rows {
 		text := ""
 		for i, cell := range row {
@@ -155,8 +158,28 @@ func (p *printer) table(rows [][]string, right int) {
 		if n == 0 {
 			text = p.faint(text)
 		}
-		p.line("%s", text)
+		lines = append(lines, text)
 	}
+	return lines
+}
+
+func columnWidths(rows [][]string) []int {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], lipgloss.Width(cell))
+		}
+	}
+	return widths
+}
+
+// tableWidth is how many columns of the terminal a table takes.
+func tableWidth(rows [][]string) int {
+	total := 0
+	for _, w := range columnWidths(rows) {
+		total += 2 + w
+	}
+	return total
 }
 
 // writeTo ends the text.

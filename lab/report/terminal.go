@@ -361,8 +361,12 @@ func (t *terminal) evidence() {
 	if n := len(t.Losses); n > 0 {
 		lost = t.paint(red, fmt.Sprintf("%d losses", n))
 	}
-	t.section("Evidence", fmt.Sprintf("%d packets, times exact to %.2f ms; %d socket samples, at most %.1f ms apart; %s",
-		f.Packets, f.Alignment, f.Samples, f.MaxGap, lost))
+	clock := ""
+	if c := t.Clock; c != nil {
+		clock = fmt.Sprintf("clock %s, sleeps %.1f ms late at most; ", c.Source, c.Jitter)
+	}
+	t.section("Evidence", fmt.Sprintf("%s%d packets, times exact to %.2f ms; %d socket samples, at most %.1f ms apart; %s",
+		clock, f.Packets, f.Alignment, f.Samples, f.MaxGap, lost))
 }
 
 func (t *terminal) expectations() {

@@ -97,7 +97,7 @@ func (e Expect) unfit(result record.Result) (record.Loss, bool) {
 		return record.Loss{}, false
 	}
 	return record.Loss{
-		Source: "clock", Count: 1,
+		Source: clockLoss, Count: 1,
 		Detail: fmt.Sprintf("the stall of request %s ended %.1f ms from its timer, but samples were up to %.1f ms apart: the machine is too busy to tell within %g ms",
 			e.Request, off, result.Figures.MaxGap, limit),
 	}, true

@@ -58,6 +58,9 @@ func Run(ctx context.Context, s Scenario, o Options) record.Result {
 	return r.result
 }
 
+// clockLoss is the source of a loss that is the clock's.
+const clockLoss = "clock"
+
 // run is a scenario under way.
 type run struct {
 	scenario Scenario
@@ -104,6 +107,15 @@ func (r *run) phase(name string, since *time.Time) {
 // live builds the network, makes the traffic, and takes everything down.
 func (r *run) live(ctx context.Context) (err error) {
 	clock := time.Now()
+	measured, err := evidence.Calibrate(ctx)
+	if err != nil {
+		return fmt.Errorf("measure the clock: %w", err)
+	}
+	r.result.Clock = &measured
+	for _, why := range measured.Unfit() {
+		r.result.Losses = append(r.result.Losses, record.Loss{Source: clockLoss, Count: 1, Detail: why})
+	}
+	r.phase("clock", &clock)
 	r.progress("build the network %s", r.scenario.Topology.Name)
 	r.result.Drawing = r.scenario.Topology.Draw()
 	if r.lab, err = lab.Up(ctx, r.scenario.Topology); err != nil {
@@ -279,7 +291,11 @@ func (r *run) judge(err error) {
 	}
 	for _, loss := range r.result.Losses {
 		r.result.Verdict = record.Inconclusive
-		r.result.Reasons = append(r.result.Reasons, fmt.Sprintf("evidence lost: %s: %d, %s", strings.TrimSuffix(loss.Source+" of "+loss.Node, " of "), loss.Count, loss.Detail))
+		reason := fmt.Sprintf("evidence lost: %s: %d, %s", strings.TrimSuffix(loss.Source+" of "+loss.Node, " of "), loss.Count, loss.Detail)
+		if loss.Source == clockLoss {
+			reason = "the clock is not fit: " + loss.Detail
+		}
+		r.result.Reasons = append(r.result.Reasons, reason)
 	}
 }
 
