@@ -33,11 +33,7 @@ var (
 // that ctx ended it: the Outcome is then GuestInfrastructure. When Run returns
 // no process and no file of the guest is left.
 func Run(ctx context.Context, k Kernel, job Job) (Result, error) {
-	result := nothing()
-	m, err := machineOf(k)
-	if err == nil {
-		result, err = boot(ctx, m, k, job)
-	}
+	result, err := boot(ctx, k, job)
 	if err != nil {
 		return result, fmt.Errorf("run guest: %w", err)
 	}
@@ -46,35 +42,36 @@ func Run(ctx context.Context, k Kernel, job Job) (Result, error) {
 
 // boot packs what the guest needs and boots it, a second time when KVM turns
 // out not to work.
-func boot(ctx context.Context, m machine, k Kernel, job Job) (Result, error) {
-	job.BootTimeout = cmp.Or(job.BootTimeout, m.bootTimeout())
-	program, err := m.program()
+func boot(ctx context.Context, k Kernel, job Job) (Result, error) {
+	nothing := Result{Outcome: record.GuestInfrastructure, ExitCode: -1}
+	m, err := machineOf(k)
 	if err != nil {
-		return nothing(), err
+		return nothing, err
 	}
-	spec := machineSpec{Kernel: k, MemoryMiB: job.memoryMiB(), Program: program}
+	job.BootTimeout = cmp.Or(job.BootTimeout, m.bootTimeout())
+	spec := machineSpec{Kernel: k, MemoryMiB: job.memoryMiB()}
+	if spec.Program, err = m.program(); err != nil {
+		return nothing, err
+	}
 	began := time.Now()
 	initramfs, err := buildInitramfs(k, m.channel(), job)
 	if err != nil {
-		return nothing(), err
+		return nothing, err
 	}
 	defer initramfs.Close()
 	packed := record.Phase{Name: "initramfs", Ms: record.Millis(time.Since(began))}
 	r, err := accelerated(ctx, spec, func(a acceleration) (*run, error) {
-		r := &run{job: job, machine: m, accel: a, result: nothing()}
+		r := &run{job: job, machine: m, accel: a, result: nothing}
 		r.result.Accelerator = a.Accelerator
 		spec.Accelerator = a.Name
 		return r, r.guest(ctx, spec, initramfs)
 	})
 	if r == nil {
-		return nothing(), err
+		return nothing, err
 	}
 	r.result.Phases = slices.Insert(r.result.Phases, 0, packed)
 	return r.result, err
 }
-
-// nothing is the result of a guest that there was not.
-func nothing() Result { return Result{Outcome: record.GuestInfrastructure, ExitCode: -1} }
 
 // run is one boot of a guest.
 type run struct {
