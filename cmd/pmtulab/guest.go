@@ -85,8 +85,18 @@ func qemuNeeds(find func() (guest.Kernel, error)) []lab.Need {
 			Try: func(*lab.Node) (string, error) { return guest.TryQEMU() },
 		},
 		{
+			Name: "accelerator", What: "an accelerator",
+			Try: func(*lab.Node) (string, error) {
+				a, err := guest.TryAccelerator()
+				if errors.Is(err, guest.ErrNoQEMU) {
+					return "", &lab.UntriedError{Why: "there is no QEMU"}
+				}
+				return a.String(), err
+			},
+		},
+		{
 			Name: "kernel", What: "a kernel for QEMU", Remedy: "pmtulab kernels pull 6.12",
-			Try: func(*lab.Node) (string, error) { return kernel.Image, err },
+			Try: func(*lab.Node) (string, error) { return kernel.Release, err },
 		},
 		{
 			Name: "modules", What: "kernel modules " + strings.Join(labModules, ", "),
@@ -181,9 +191,7 @@ func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error),
 		Modules: labModules, OptionalModules: optionalModules,
 		Stderr: os.Stderr, Records: records.write,
 	}
-	if program, err := redirect(); err == nil {
-		job.Programs = append(job.Programs, program)
-	}
+	job.Programs = redirectPrograms(kernel)
 	out, err := guest.Run(ctx, kernel, job)
 	if n := len(results); n == 0 || n < o.flags.repeat && !series.Ends(results[n-1].Verdict) {
 		results = append(results, current)
@@ -191,7 +199,7 @@ func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error),
 	last := &results[len(results)-1]
 	var module *guest.ModuleError
 	switch {
-	case errors.As(err, &module):
+	case errors.As(err, &module), errors.Is(err, guest.ErrNoQEMU):
 		last.Verdict, last.Reasons = record.Unsupported, append(last.Reasons, err.Error())
 	case err != nil:
 		last.Verdict, last.Reasons = record.Error, append(last.Reasons, err.Error())
@@ -209,6 +217,19 @@ func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error),
 		results[i].Runtime.Kernel = release
 	}
 	return outcome{results, out.Phases}
+}
+
+// redirectPrograms are the programs to pack for sidecars: none where nftables can
+// do NAT. User-Mode Linux has the modules for it, but not for IPv4.
+func redirectPrograms(k guest.Kernel) []guest.Program {
+	if k.Machine == guest.QEMU && k.TryModules([]string{"nft_chain_nat", "nft_redir"}) == nil {
+		return nil
+	}
+	program, err := redirect()
+	if err != nil {
+		return nil // the redirect itself will say what it lacks
+	}
+	return []guest.Program{program}
 }
 
 // redirect is the host program that sidecars need on kernels without NAT in

@@ -165,9 +165,7 @@ func vm(ctx context.Context, kernel guest.Kernel, job guest.Job) (err error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return &exitError{vmInfrastructure, fmt.Errorf("pack testdata: %w", err)}
 	}
-	if program, err := redirect(); err == nil {
-		job.Programs = append(job.Programs, program)
-	}
+	job.Programs = append(job.Programs, redirectPrograms(kernel)...)
 	job.Outputs = append(job.Outputs, testOutputs(job.Args, job.Dir)...)
 	result, err := guest.Run(ctx, kernel, job)
 	for _, skipped := range result.Skipped {

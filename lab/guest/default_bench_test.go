@@ -23,7 +23,7 @@ func BenchmarkDefaultMachine(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	booted := Kernel{Machine: QEMU, Release: k.Release, Image: k.Image, ELF: k.ELF, Modules: k.Modules, Accelerator: TCG}
+	booted := bootable(k)
 	job := Job{Args: []string{"true"}, Modules: []string{"veth", "ip_vs", "ipip"}}
 	var own, floor []float64
 	for b.Loop() {

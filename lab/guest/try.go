@@ -51,3 +51,17 @@ func TryMemory(mib int) (dir string, err error) {
 
 // TryQEMU finds the emulator; the error is ErrNoQEMU when there is none.
 func TryQEMU() (program string, err error) { return qemu{}.program() }
+
+// TryAccelerator says what a guest in QEMU would run by, as far as it is known
+// without a boot.
+func TryAccelerator() (Accelerator, error) {
+	program, err := TryQEMU()
+	if err != nil {
+		return Accelerator{}, err
+	}
+	choice, err := chooseAccelerator(machineSpec{Program: program}, userFindings(), openKVM("/dev/kvm"))
+	if choice.trial {
+		choice.Reason = "not tried yet; a boot will tell"
+	}
+	return choice.Accelerator, err
+}
