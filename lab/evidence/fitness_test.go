@@ -84,14 +84,3 @@ func TestCalibrateHere(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
-
-func TestParseSteal(t *testing.T) {
-	if ticks, err := parseSteal([]byte("cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1\n")); ticks != 8 || err != nil {
-		t.Errorf("%d, %v", ticks, err)
-	}
-	for _, bad := range []string{"", "cpu 1 2", "cpu0 1 2 3 4 5 6 7 8 9", "cpu a b c d e f g h"} {
-		if _, err := parseSteal([]byte(bad)); err == nil {
-			t.Errorf("%q: no error", bad)
-		}
-	}
-}

@@ -64,6 +64,7 @@ type Evidence struct {
 // any goroutine.
 type Observer struct {
 	clock   clock
+	steal   steal
 	sampler *sampler
 	sources []*source
 	cancel  context.CancelFunc
@@ -97,6 +98,9 @@ func Start(ctx context.Context, c Config) (*Observer, error) {
 	o := &Observer{}
 	var err error
 	if o.clock, err = newClock(c.Origin); err != nil {
+		return nil, err
+	}
+	if o.steal, err = readSteal(); err != nil {
 		return nil, err
 	}
 	o.sampler = newSampler(&o.clock, cmp.Or(c.SampleInterval, 3*time.Millisecond), cmp.Or(c.SampleGap, 50*time.Millisecond))
@@ -274,6 +278,9 @@ func (o *Observer) Stop() (Evidence, error) {
 			Detail: fmt.Sprintf("the wall clock was set by %v: times of packets are not comparable", step),
 		})
 	}
+	steal, err := readSteal()
+	errs = append(errs, err)
+	e.Figures.Steal = steal.since(o.steal)
 	if e.Exceptions, err = o.exceptions(); err != nil {
 		errs = append(errs, err)
 	}

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -201,6 +202,9 @@ type Figures struct {
 	// emptying the rings: at least the processor time that they took.
 	Sampling Ms `json:"sampling_ms"`
 	Draining Ms `json:"draining_ms"`
+	// Steal is how long a hypervisor kept one processor for something else, the
+	// one that lost most, in steps of 10 ms; absent where none was.
+	Steal Ms `json:"steal_ms,omitempty"`
 }
 
 // Exception is a PMTU exception: what a node has learned about a destination.
@@ -248,11 +252,26 @@ type Expectation struct {
 	OK     bool   `json:"ok"`
 }
 
-// Loss is evidence that is known to be missing.
+// ClockLoss is the source of a Loss of trust in the clock.
+const ClockLoss = "clock"
+
+// Loss is evidence that is known to be missing, or not to be trusted.
 type Loss struct {
-	// Source is the evidence source: packets, sockets, counters, routes.
+	// Source is what it is missing from: packets, sockets, traffic; or clock.
 	Source string `json:"source"`
 	Node   string `json:"node,omitempty"`
 	Count  int    `json:"count"`
 	Detail string `json:"detail,omitempty"`
+}
+
+// String is l as a reason why a result is inconclusive.
+func (l Loss) String() string {
+	switch {
+	case l.Source == ClockLoss:
+		return "the clock is not fit: " + l.Detail
+	case l.Node == "":
+		return fmt.Sprintf("evidence lost: %s: %d, %s", l.Source, l.Count, l.Detail)
+	default:
+		return fmt.Sprintf("evidence lost: %s of %s: %d, %s", l.Source, l.Node, l.Count, l.Detail)
+	}
 }
