@@ -64,7 +64,7 @@ func benchmarkReport(b *testing.B, on ...string) {
 		cmd := exec.CommandContext(b.Context(), binary, append([]string{"run", "report", "--format", "json"}, on...)...)
 		var out bytes.Buffer
 		cmd.Stdout = &out
-		inGuest := newWatcher("build the network")
+		inGuest := newWatcher("measure the clock")
 		cmd.Stderr = inGuest
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pmtulab/pmtulab/lab/record"
@@ -93,7 +94,9 @@ func (m *summary) rest(r record.Result, command string) {
 		m.say("\nAll %d expectations were met.", n)
 	}
 	for _, l := range r.Losses {
-		m.say("\nEvidence was lost: %s", inline(fmt.Sprintf("%s of %s, %d: %s", l.Source, l.Node, l.Count, l.Detail)))
+		if reason := l.String(); !slices.Contains(r.Reasons, reason) {
+			m.say("\n%s", inline(reason))
+		}
 	}
 	for _, sentence := range r.Conclusion {
 		m.say("\n%s", inline(sentence))

@@ -45,8 +45,14 @@ func results(t *testing.T) map[string]record.Result {
 
 	inconclusive := measured(t)
 	inconclusive.Verdict = record.Inconclusive
+	inconclusive.Clock.Jitter, inconclusive.Figures.Steal = 29.8, 40
 	inconclusive.Losses = []record.Loss{{Source: "packets", Node: "client", Count: 3, Detail: "the ring was full"}}
-	inconclusive.Reasons = []string{"evidence lost: packets of client: 3, the ring was full"}
+	for _, why := range inconclusive.Clock.Unfit() {
+		inconclusive.Losses = append(inconclusive.Losses, record.Loss{Source: record.ClockLoss, Count: 1, Detail: why})
+	}
+	for _, l := range inconclusive.Losses {
+		inconclusive.Reasons = append(inconclusive.Reasons, l.String())
+	}
 
 	partial := measured(t)
 	partial.Verdict, partial.Partial = record.Error, true

@@ -357,16 +357,23 @@ func (t *terminal) evidence() {
 	if f.Samples == 0 && f.Packets == 0 {
 		return
 	}
+	var lines []string
+	if c := t.Clock; c != nil {
+		clock := fmt.Sprintf("clock %s, short sleeps at most %.1f ms late", c.Source, c.Jitter)
+		if f.Steal > 0 {
+			clock += fmt.Sprintf("; %.0f ms of a processor stolen during the run", f.Steal)
+		}
+		if len(c.Unfit()) > 0 {
+			clock = t.paint(red, clock)
+		}
+		lines = append(lines, clock)
+	}
 	lost := "nothing was lost"
 	if n := len(t.Losses); n > 0 {
-		lost = t.paint(red, fmt.Sprintf("%d losses", n))
+		lost = t.paint(red, fmt.Sprintf("losses: %d", n))
 	}
-	clock := ""
-	if c := t.Clock; c != nil {
-		clock = fmt.Sprintf("clock %s, sleeps %.1f ms late at most; ", c.Source, c.Jitter)
-	}
-	t.section("Evidence", fmt.Sprintf("%s%d packets, times exact to %.2f ms; %d socket samples, at most %.1f ms apart; %s",
-		clock, f.Packets, f.Alignment, f.Samples, f.MaxGap, lost))
+	t.section("Evidence", append(lines, fmt.Sprintf("%d packets, times exact to %.2f ms; %d socket samples, at most %.1f ms apart; %s",
+		f.Packets, f.Alignment, f.Samples, f.MaxGap, lost))...)
 }
 
 func (t *terminal) expectations() {

@@ -96,10 +96,14 @@ func (e Expect) unfit(result record.Result) (record.Loss, bool) {
 	if off <= limit || result.Figures.MaxGap <= limit {
 		return record.Loss{}, false
 	}
+	stolen := ""
+	if ms := result.Figures.Steal; ms > 0 {
+		stolen = fmt.Sprintf("; a hypervisor took %g ms of a processor during the run", ms)
+	}
 	return record.Loss{
-		Source: clockLoss, Count: 1,
-		Detail: fmt.Sprintf("the stall of request %s ended %.1f ms from its timer, but samples were up to %.1f ms apart: the machine is too busy to tell within %g ms",
-			e.Request, off, result.Figures.MaxGap, limit),
+		Source: record.ClockLoss, Count: 1,
+		Detail: fmt.Sprintf("the stall of request %s ended %.1f ms from its timer, but samples were up to %.1f ms apart: the machine is too busy to tell within %g ms%s",
+			e.Request, off, result.Figures.MaxGap, limit, stolen),
 	}, true
 }
 

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,7 +95,9 @@ func TestUnfit(t *testing.T) {
 		r := outcome()
 		r.Stalls[0].Predicted -= test.late
 		r.Figures.MaxGap = test.gap
-		if loss, got := claim.unfit(r); got != test.want {
+		r.Figures.Steal = 40
+		loss, got := claim.unfit(r)
+		if got != test.want || got != strings.Contains(loss.Detail, "a hypervisor took 40 ms of a processor") {
 			t.Errorf("%s: unfit %v %+v, want %v", name, got, loss, test.want)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,9 +57,6 @@ func Run(ctx context.Context, s Scenario, o Options) record.Result {
 	return r.result
 }
 
-// clockLoss is the source of a loss that is the clock's.
-const clockLoss = "clock"
-
 // run is a scenario under way.
 type run struct {
 	scenario Scenario
@@ -107,13 +103,8 @@ func (r *run) phase(name string, since *time.Time) {
 // live builds the network, makes the traffic, and takes everything down.
 func (r *run) live(ctx context.Context) (err error) {
 	clock := time.Now()
-	measured, err := evidence.Calibrate(ctx)
-	if err != nil {
-		return fmt.Errorf("measure the clock: %w", err)
-	}
-	r.result.Clock = &measured
-	for _, why := range measured.Unfit() {
-		r.result.Losses = append(r.result.Losses, record.Loss{Source: clockLoss, Count: 1, Detail: why})
+	if err := r.calibrate(ctx); err != nil {
+		return err
 	}
 	r.phase("clock", &clock)
 	r.progress("build the network %s", r.scenario.Topology.Name)
@@ -161,6 +152,21 @@ func (r *run) live(ctx context.Context) (err error) {
 	}
 	r.result.Partial = false
 	r.phase("steps", &clock)
+	return nil
+}
+
+// calibrate measures the clock while nothing of ours runs yet. A run goes on
+// with an unfit one: what does not depend on time is shown all the same.
+func (r *run) calibrate(ctx context.Context) error {
+	r.progress("measure the clock")
+	c, err := evidence.Calibrate(ctx)
+	if err != nil {
+		return fmt.Errorf("measure the clock: %w", err)
+	}
+	r.result.Clock = &c
+	for _, why := range c.Unfit() {
+		r.lose(record.ClockLoss, "", 1, why)
+	}
 	return nil
 }
 
@@ -291,11 +297,7 @@ func (r *run) judge(err error) {
 	}
 	for _, loss := range r.result.Losses {
 		r.result.Verdict = record.Inconclusive
-		reason := fmt.Sprintf("evidence lost: %s: %d, %s", strings.TrimSuffix(loss.Source+" of "+loss.Node, " of "), loss.Count, loss.Detail)
-		if loss.Source == clockLoss {
-			reason = "the clock is not fit: " + loss.Detail
-		}
-		r.result.Reasons = append(r.result.Reasons, reason)
+		r.result.Reasons = append(r.result.Reasons, loss.String())
 	}
 }
 
