@@ -30,7 +30,8 @@ var mayImport = map[string][]string{
 	"lab/guest":      {"lab/record", "lab/role", "lab/wait"},
 	"lab/kernel":     {"lab/record", "lab/wait"},
 	"lab/ladder":     {"lab/record", "lab/diagnosis"},
-	"lab/report":     {"lab/record", "lab/diagnosis", "lab/ladder", "lab/matrix", "topology"},
+	"lab/pcapng":     {},
+	"lab/report":     {"lab/record", "lab/diagnosis", "lab/ladder", "lab/matrix", "lab/pcapng", "topology"},
 	"lab/scenario": {
 		"lab", "lab/diagnosis", "lab/evidence", "lab/record", "lab/sidecar", "lab/traffic", "lab/wait", "scenarios", "topology",
 	},
