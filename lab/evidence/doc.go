@@ -7,7 +7,8 @@
 //   - counters: /proc/net/snmp, snmp6, netstat and the totals of IPVS;
 //   - PMTU exceptions: a dump of the cloned routes (RTM_GETROUTE);
 //   - sockets: samples of TCP sockets through inet_diag;
-//   - packets: a memory-mapped AF_PACKET ring in each node.
+//   - packets: a memory-mapped AF_PACKET ring in each node. What is decoded of
+//     them is an event; their bytes are kept when asked for.
 //
 // An [Observer] brings sockets and packets into one stream of record.Event on
 // one clock. Counters and exceptions can also be read on their own.

@@ -31,7 +31,7 @@ func Needs() []lab.Need {
 			Modules: []string{"af_packet"},
 			Try: func(n *lab.Node) (string, error) {
 				return "", n.Do(func() error {
-					c, err := openCapture(n.Name(), nil, leastSlots, 1)
+					c, err := openCapture(capture{node: n.Name(), slots: leastSlots, slotSize: headerSlot, most: 1})
 					if err != nil {
 						return err
 					}

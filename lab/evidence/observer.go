@@ -38,10 +38,17 @@ type Config struct {
 	// takes about 0.5 KiB. Those beyond it are reported as a loss.
 	// Default: 100,000.
 	MaxPackets int
+	// SnapLength is how many bytes of each packet, link header included, to
+	// keep for Evidence.Capture, 16 KiB at most; 0 keeps none. Those of all
+	// nodes take at most 32 MiB; what does not fit is counted.
+	SnapLength int
+	// HeadersOnly leaves the payload of packets out of Evidence.Capture, also
+	// of those that others quote.
+	HeadersOnly bool
 }
 
-// drainInterval is how often the packet rings are emptied: 8192 packets in it
-// are 400,000 a second.
+// drainInterval is how often the packet rings are emptied: 8192 packets in it,
+// half a ring, are 400,000 a second, 1024 are 50,000.
 const drainInterval = 20 * time.Millisecond
 
 // maxStep is the largest jump of the wall clock that leaves packets usable:
@@ -58,6 +65,8 @@ type Evidence struct {
 	// Losses is empty when the evidence is complete.
 	Losses  []record.Loss
 	Figures record.Figures
+	// Capture holds the packets themselves; nil without Config.SnapLength.
+	Capture *record.Capture
 }
 
 // Observer watches nodes from Start until Stop. Its methods may be called from
@@ -67,6 +76,7 @@ type Observer struct {
 	steal   steal
 	sampler *sampler
 	sources []*source
+	frames  *frames
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
 
@@ -104,11 +114,21 @@ func Start(ctx context.Context, c Config) (*Observer, error) {
 		return nil, err
 	}
 	o.sampler = newSampler(&o.clock, cmp.Or(c.SampleInterval, 3*time.Millisecond), cmp.Or(c.SampleGap, 50*time.Millisecond))
+	slot := slotSize(c.SnapLength)
+	if c.HeadersOnly {
+		slot = headerSlot
+	}
+	if c.SnapLength > 0 {
+		o.frames = newFrames(c.SnapLength, c.HeadersOnly)
+	}
 	for _, n := range c.Nodes {
 		s := &source{name: n.Name()}
 		o.sources = append(o.sources, s)
 		err := n.Do(func() error {
-			return s.open(c.Interfaces[s.name], ringSlots(len(c.Nodes)), cmp.Or(c.MaxPackets, 100_000))
+			return s.open(capture{
+				node: s.name, only: c.Interfaces[s.name], most: cmp.Or(c.MaxPackets, 100_000),
+				slots: ringSlots(len(c.Nodes), slot), slotSize: slot, frames: o.frames,
+			})
 		})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("observe %s: %w", s.name, err), o.closeSources())
@@ -121,7 +141,7 @@ func Start(ctx context.Context, c Config) (*Observer, error) {
 	return o, nil
 }
 
-func (s *source) open(interfaces []string, slots, most int) (err error) {
+func (s *source) open(packets capture) (err error) {
 	if s.counters, err = openCounters(); err != nil {
 		return err
 	}
@@ -131,7 +151,7 @@ func (s *source) open(interfaces []string, slots, most int) (err error) {
 	if s.diag, err = openNetlink(unix.NETLINK_SOCK_DIAG); err != nil {
 		return err
 	}
-	s.packets, err = openCapture(s.name, interfaces, slots, most)
+	s.packets, err = openCapture(packets)
 	return err
 }
 
@@ -297,6 +317,9 @@ func (o *Observer) Stop() (Evidence, error) {
 	e.Figures.Alignment = record.Millis(step.Abs() + uncertainty)
 	e.Figures.Draining = record.Millis(o.draining)
 	order(e.Events)
+	if o.frames != nil {
+		e.Capture = o.frames.capture(o.sources, e.Events)
+	}
 	errs = append(errs, o.closeSources())
 	return e, errors.Join(errs...)
 }

@@ -3,6 +3,7 @@ package evidence
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"slices"
 	"sync/atomic"
 	"unsafe"
@@ -17,67 +18,98 @@ import (
 // is in the ring at that moment. TPACKET_V3 is denser, but hands packets over
 // in blocks, when a timer says so. Reading needs no system call in either.
 const (
-	// slotSize holds the headers of linux/if_packet.h (80 bytes) and the first
-	// 176 bytes of a packet: an ICMP that quotes IP and TCP with all options,
-	// 148 bytes, also within a tunnel. In User-Mode Linux the first touch of
-	// a page costs 0.2 ms, so larger slots show: 30 against 17 µs a packet.
-	slotSize = 256
+	// headerSlot is the size of a slot that holds the headers of
+	// linux/if_packet.h and of the link (slotHeaders) and the first 176 bytes
+	// of a packet: an ICMP that quotes IP and TCP with all options, 148 bytes,
+	// also within a tunnel.
+	headerSlot  = 256
+	slotHeaders = 80
 	// slotAddress is where a slot has its struct sockaddr_ll:
 	// TPACKET_ALIGN(sizeof(struct tpacket2_hdr)).
 	slotAddress = 32
 	blockSize   = 64 << 10
-	// A node has a ring of 8192 slots, 2 MiB of kernel memory that cannot be
-	// swapped out; large labs share 32 MiB, but 1024 slots are the least.
-	mostSlots, leastSlots = 8192, 1024
-	memory                = 32 << 20
+	// A node has a ring of 4 MiB of kernel memory that cannot be swapped out,
+	// 16384 slots for headers, half of which may wait to be released; large
+	// labs share 32 MiB, but 256 KiB and 256 slots are the least.
+	mostRing, leastRing, leastSlots = 4 << 20, 256 << 10, 256
+	memory                          = 32 << 20
 )
 
-// ringSlots is the number of slots for each of a number of nodes.
-func ringSlots(nodes int) int {
-	const perBlock = blockSize / slotSize
-	slots := memory / slotSize / max(1, nodes)
-	return max(leastSlots, min(mostSlots, slots/perBlock*perBlock))
+// slotSize is the size of a slot that holds the first snap bytes of a frame, or
+// the headers when that is more, but 16 KiB at most: a power of two, so that
+// slots fill blocks.
+func slotSize(snap int) int {
+	need := max(headerSlot, min(slotHeaders+snap, 16<<10))
+	return 1 << bits.Len(uint(need-1))
+}
+
+// ringSlots is the number of slots of a size for each of a number of nodes.
+func ringSlots(nodes, slot int) int {
+	share := memory / max(1, nodes) / blockSize * blockSize
+	return max(min(share, mostRing), leastRing, leastSlots*slot) / slot
 }
 
 // capture is the packet source of one node. It is for one goroutine at a time.
 type capture struct {
-	node  string
-	fd    int
-	ring  []byte
-	slots int
-	next  int // slot
+	node     string
+	fd       int
+	ring     []byte
+	slots    int
+	slotSize int
+	// next is the slot to take, taken how many before it are to be released.
+	next, taken int
 	// only holds the names of the wanted interfaces; empty means all.
-	only       []string
-	interfaces map[int]string
+	only []string
+	// devices are the interfaces by index.
+	devices map[int]*device
+	// frames keeps the bytes of packets, unless it is nil.
+	frames *frames
 	// most bounds packets; what came after is counted in tooMany.
 	most     int
 	packets  []sighting
 	tooMany  int
 	notIPv4  int
 	captured int
+	// dropped counts what the kernel had no slot for.
+	dropped int
 }
 
 // sighting is a packet and when and where it was seen.
 type sighting struct {
 	realtime int64 // ns since 1970
-	device   string
-	packet   *record.Packet
+	device   *device
+	out      bool
+	// packet is nil when it is not IPv4: only data makes it worth keeping.
+	packet *record.Packet
+	// data are the first bytes of the frame, of which there were length; nil
+	// when they are not kept.
+	data   []byte
+	length int
 }
 
-// openCapture starts to capture on all interfaces, present and future, of the
+// device is an interface that a packet was seen on, wanted or not.
+type device struct {
+	name string
+	// ethernet tells that frames have an Ethernet header, as on lo too.
+	ethernet bool
+	// received counts the packets that were wanted.
+	received int
+}
+
+// openCapture makes c capture on all interfaces, present and future, of the
 // calling thread's namespace. The caller closes it.
-func openCapture(node string, only []string, slots, most int) (*capture, error) {
+func openCapture(c capture) (*capture, error) {
 	// Protocol 0 receives nothing until bind: no packet comes before the ring.
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket (it needs CAP_NET_RAW in the node): %w", err)
 	}
-	c := &capture{node: node, fd: fd, slots: slots, only: only, most: most, interfaces: map[int]string{}}
+	c.fd, c.devices = fd, map[int]*device{}
 	if err := c.start(); err != nil {
 		_ = c.close()
 		return nil, err
 	}
-	return c, nil
+	return &c, nil
 }
 
 func (c *capture) start() error {
@@ -85,15 +117,22 @@ func (c *capture) start() error {
 		return fmt.Errorf("choose the version of a packet ring: %w", err)
 	}
 	ring := unix.TpacketReq{
-		Block_size: blockSize, Block_nr: uint32(c.slots * slotSize / blockSize),
-		Frame_size: slotSize, Frame_nr: uint32(c.slots),
+		Block_size: blockSize, Block_nr: uint32(c.slots * c.slotSize / blockSize),
+		Frame_size: uint32(c.slotSize), Frame_nr: uint32(c.slots),
 	}
 	if err := unix.SetsockoptTpacketReq(c.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &ring); err != nil {
-		return fmt.Errorf("make a packet ring of %d KiB: %w", c.slots*slotSize>>10, err)
+		return fmt.Errorf("make a packet ring of %d KiB: %w", c.slots*c.slotSize>>10, err)
 	}
 	var err error
-	if c.ring, err = unix.Mmap(c.fd, 0, c.slots*slotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	if c.ring, err = unix.Mmap(c.fd, 0, c.slots*c.slotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("map a packet ring: %w", err)
+	}
+	// In User-Mode Linux a change of protection maps all pages at once, 4 MiB
+	// in 0.1 ms; else each page costs 40 µs when it is first read.
+	for _, protection := range []int{unix.PROT_READ, unix.PROT_READ | unix.PROT_WRITE} {
+		if err := unix.Mprotect(c.ring, protection); err != nil {
+			return fmt.Errorf("map a packet ring: %w", err)
+		}
 	}
 	all := &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL)}
 	if err := unix.Bind(c.fd, all); err != nil {
@@ -113,19 +152,36 @@ func (c *capture) close() error {
 	return nil
 }
 
-// drain takes over what the kernel has captured so far.
+// drain takes over what the kernel has captured so far. Slots go back to the
+// kernel half a ring at a time: the first write to a page costs 45 µs in
+// User-Mode Linux, and a short run makes none.
 func (c *capture) drain() {
 	for {
-		slot := c.ring[c.next*slotSize:][:slotSize]
-		status := (*uint32)(unsafe.Pointer(&slot[0]))
+		slot, status := c.slot(c.next)
 		// The kernel writes the status last, behind a barrier.
 		if atomic.LoadUint32(status)&unix.TP_STATUS_USER == 0 {
 			return
 		}
 		c.take(slot)
-		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
 		c.next = (c.next + 1) % c.slots
+		if c.taken++; c.taken == c.slots/2 {
+			c.release()
+		}
 	}
+}
+
+// release gives the slots back that were taken.
+func (c *capture) release() {
+	for ; c.taken > 0; c.taken-- {
+		_, status := c.slot((c.next - c.taken + c.slots) % c.slots)
+		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
+	}
+}
+
+// slot is a slot of the ring and its status.
+func (c *capture) slot(n int) ([]byte, *uint32) {
+	slot := c.ring[n*c.slotSize:][:c.slotSize]
+	return slot, (*uint32)(unsafe.Pointer(&slot[0]))
 }
 
 // take records the packet in slot, if it is wanted.
@@ -136,45 +192,62 @@ func (c *capture) take(slot []byte) {
 	if out && address.Hatype == unix.ARPHRD_LOOPBACK {
 		return // comes in as well, and is recorded then
 	}
-	device := c.device(int(address.Ifindex))
-	if len(c.only) > 0 && !slices.Contains(c.only, device) {
+	d := c.device(address)
+	if len(c.only) > 0 && !slices.Contains(c.only, d.name) {
 		return
 	}
 	c.captured++
-	if address.Protocol != networkOrder(unix.ETH_P_IP) {
-		c.notIPv4++
+	d.received++
+	link, network := int(header.Mac), int(header.Net)
+	to := min(link+int(header.Snaplen), len(slot))
+	if network > to {
 		return
+	}
+	if !d.ethernet {
+		link = network // a tunnel's; what is before IP is nothing
+	}
+	seen := sighting{
+		realtime: int64(header.Sec)*1e9 + int64(header.Nsec), device: d, out: out,
+		length: int(header.Len) - (link - int(header.Mac)),
+	}
+	protocol := networkOrder(address.Protocol)
+	if protocol == unix.ETH_P_IP {
+		seen.packet = decode(slot[network:to])
+	}
+	if seen.packet == nil {
+		c.notIPv4++
+	} else if seen.packet.Out = out; seen.packet.Length == 0 {
+		seen.packet.Length = seen.length - (network - link) // an aggregate of more than 64 KiB
 	}
 	if len(c.packets) >= c.most {
-		c.tooMany++
+		if seen.packet != nil {
+			c.tooMany++
+		}
 		return
 	}
-	from := int(header.Net)
-	to := min(from+int(header.Snaplen), len(slot))
-	if from > to {
-		return
+	if c.frames != nil {
+		if c.frames.headersOnly {
+			to = network + headers(protocol, seen.packet, slot[network:to])
+		}
+		seen.data = c.frames.keep(slot[link:to])
 	}
-	packet := decode(slot[from:to])
-	if packet == nil {
-		c.notIPv4++
-		return
+	if seen.packet != nil || seen.data != nil {
+		c.packets = append(c.packets, seen)
 	}
-	if packet.Length == 0 {
-		packet.Length = int(header.Len) // an aggregate of more than 64 KiB
-	}
-	packet.Out = out
-	c.packets = append(c.packets, sighting{
-		realtime: int64(header.Sec)*1e9 + int64(header.Nsec), device: device, packet: packet,
-	})
 }
 
-func (c *capture) device(index int) string {
-	name, ok := c.interfaces[index]
+// device is the interface that a packet was seen on, by its address.
+func (c *capture) device(address *unix.RawSockaddrLinklayer) *device {
+	index := int(address.Ifindex)
+	d, ok := c.devices[index]
 	if !ok {
-		name = interfaceName(c.fd, index)
-		c.interfaces[index] = name
+		d = &device{
+			name:     interfaceName(c.fd, index),
+			ethernet: address.Hatype == unix.ARPHRD_ETHER || address.Hatype == unix.ARPHRD_LOOPBACK,
+		}
+		c.devices[index] = d
 	}
-	return name
+	return d
 }
 
 // losses are the packets that the kernel or the limit dropped. The kernel
@@ -184,10 +257,11 @@ func (c *capture) losses() ([]record.Loss, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the drops of the packet capture in %s: %w", c.node, err)
 	}
+	c.dropped += int(stats.Drops)
 	var losses []record.Loss
-	if stats.Drops > 0 {
+	if c.dropped > 0 {
 		losses = append(losses, record.Loss{
-			Source: "packets", Node: c.node, Count: int(stats.Drops),
+			Source: "packets", Node: c.node, Count: c.dropped,
 			Detail: fmt.Sprintf("the ring of %d packets was full", c.slots),
 		})
 	}
@@ -204,8 +278,11 @@ func (c *capture) losses() ([]record.Loss, error) {
 func (c *capture) events(clock *clock) []record.Event {
 	events := make([]record.Event, 0, len(c.packets))
 	for _, s := range c.packets {
+		if s.packet == nil {
+			continue
+		}
 		events = append(events, record.Event{
-			At: clock.moment(s.realtime), Node: c.node, Interface: s.device,
+			At: clock.moment(s.realtime), Node: c.node, Interface: s.device.name,
 			Packet: s.packet, Text: packetText(s.packet),
 		})
 	}

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,12 @@ type Options struct {
 	// Checkpoint receives what is known so far, after each step: should the
 	// machine die, the last one is the partial result.
 	Checkpoint func(record.Result)
+	// Capture receives the packets of the run and the secrets of its TLS
+	// connections, just before Run returns; nil keeps neither. It is not called
+	// when the run ended before there was anything to see.
+	Capture func(record.Capture)
+	// Redact leaves payload and secrets out of Capture.
+	Redact bool
 	// Observed is called once the network is up, before any traffic. The lab
 	// is closed when Run returns.
 	Observed func(*lab.Lab) error
@@ -54,6 +61,11 @@ func Run(ctx context.Context, s Scenario, o Options) record.Result {
 	r.explain()
 	r.result.Duration = r.now()
 	r.judge(err)
+	if r.capture != nil {
+		r.capture.Names = names(s.Topology)
+		r.capture.Secrets = r.secrets.Bytes()
+		o.Capture(*r.capture)
+	}
 	return r.result
 }
 
@@ -72,6 +84,10 @@ type run struct {
 	before   evidence.Counters
 	// counters are the names that this kernel counts.
 	counters []string
+	// capture is set at the end when it was asked for; secrets are of the TLS
+	// connections made so far.
+	capture *record.Capture
+	secrets bytes.Buffer
 }
 
 // conn is a connection of the scenario, alive.
@@ -125,7 +141,7 @@ func (r *run) live(ctx context.Context) (err error) {
 	if r.result.Lifetimes, err = r.lifetimes(); err != nil {
 		return err
 	}
-	if r.observer, err = evidence.Start(ctx, evidence.Config{Nodes: observed(r.lab), Origin: r.started}); err != nil {
+	if r.observer, err = evidence.Start(ctx, r.observation()); err != nil {
 		return fmt.Errorf("observe the network: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.gather()) }()
@@ -184,7 +200,8 @@ func (r *run) serve(ctx context.Context) error {
 			return fmt.Errorf("start the server in %s: %w", server.Node, err)
 		}
 		r.servers = append(r.servers, s)
-		if err := check(ctx, node, r.ca, server.Address); err != nil {
+		r.observer.Mark("check the server in " + server.Node)
+		if err := r.check(ctx, node, server.Address); err != nil {
 			return fmt.Errorf("check the server in %s: %w", server.Node, err)
 		}
 	}
@@ -193,10 +210,10 @@ func (r *run) serve(ctx context.Context) error {
 
 // check makes a request to a server from its own node: it proves that the
 // server answers, before anything is measured.
-func check(ctx context.Context, node *lab.Node, ca *traffic.CA, address netip.AddrPort) error {
+func (r *run) check(ctx context.Context, node *lab.Node, address netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	c, err := traffic.Open(ctx, node, ca, traffic.Options{Address: address.String()})
+	c, err := traffic.Open(ctx, node, r.ca, traffic.Options{Address: address.String(), KeyLog: r.keyLog()})
 	if err != nil {
 		return err //nolint:wrapcheck // wrapped by the caller
 	}
@@ -229,6 +246,7 @@ func (r *run) gather() error {
 	r.result.Timeline, r.result.Exceptions = seen.Events, seen.Exceptions
 	r.result.Losses = append(r.result.Losses, seen.Losses...)
 	r.result.Figures = seen.Figures
+	r.capture = seen.Capture
 	return errors.Join(errs...)
 }
 

@@ -62,7 +62,7 @@ func (r *run) open(ctx context.Context, name string) error {
 	r.observer.Mark("open connection " + name)
 	from := r.lab.Node(spec.From)
 	t, err := traffic.Open(ctx, from, r.ca, traffic.Options{
-		Address: spec.To.String(), TLS: traffic.TLS{PostQuantum: spec.PostQuantum},
+		Address: spec.To.String(), TLS: traffic.TLS{PostQuantum: spec.PostQuantum}, KeyLog: r.keyLog(),
 	})
 	if err != nil {
 		if connect := refused(ctx, from, err); connect != nil {

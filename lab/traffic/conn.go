@@ -57,6 +57,9 @@ type Options struct {
 	TLS     TLS
 	// KeepAlive is the interval of TCP keepalive probes; 0 switches them off.
 	KeepAlive time.Duration
+	// KeyLog receives the secrets of the TLS connection, in the NSS key log
+	// format, until Open returns; nil keeps them secret.
+	KeyLog io.Writer
 }
 
 // Conn is one established HTTPS connection that is never replaced.
@@ -92,7 +95,9 @@ func Open(ctx context.Context, ns Namespace, ca *CA, o Options) (*Conn, error) {
 		Connect: time.Since(start), wire: &meter{Conn: raw}, url: "https://" + o.Address + "/",
 	}
 	start = time.Now()
-	session := tls.Client(c.wire, ca.client(o.TLS, address.Addr().String()))
+	config := ca.client(o.TLS, address.Addr().String())
+	config.KeyLogWriter = o.KeyLog
+	session := tls.Client(c.wire, config)
 	if err := session.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, &HandshakeError{Local: c.Local, Remote: c.Remote, Err: err}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -62,6 +64,22 @@ func TestRequestIsOneWriteOfTheSizeAskedFor(t *testing.T) {
 		if x.FirstByte.Before(x.Wrote) || x.Done.Before(x.FirstByte) {
 			t.Errorf("request of %d bytes: moments out of order: %+v", size, x)
 		}
+	}
+}
+
+// The secrets are told when asked for: four for each connection of TLS 1.3.
+func TestKeyLog(t *testing.T) {
+	var log strings.Builder
+	open(t, Options{KeyLog: &log})
+	var labels []string
+	for line := range strings.Lines(log.String()) {
+		label, _, _ := strings.Cut(line, " ")
+		labels = append(labels, label)
+	}
+	slices.Sort(labels)
+	want := []string{"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0", "SERVER_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"}
+	if !slices.Equal(labels, want) {
+		t.Errorf("secrets %q, want %q", labels, want)
 	}
 }
 
