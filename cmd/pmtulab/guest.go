@@ -164,6 +164,7 @@ func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error),
 	})
 	defer overdue.Stop()
 	var results []record.Result
+	var capture captureFile
 	current := failed // as far as known, the run under way
 	records := &lines{each: func(data []byte) {
 		var u update
@@ -172,6 +173,8 @@ func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error),
 			return
 		}
 		switch {
+		case u.Capture != nil:
+			capture.add(*u.Capture)
 		case u.Result == nil:
 			o.progress.line(u.Progress)
 		case !u.Final:
@@ -193,6 +196,9 @@ func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error),
 	}
 	job.Programs = redirectPrograms(kernel)
 	out, err := guest.Run(ctx, kernel, job)
+	if n := capture.missing; n > 0 {
+		o.progress.line(fmt.Sprintf("the last %d bytes of capture.pcapng are missing: it has the limit of %d MiB", n, maxCapture>>20))
+	}
 	if n := len(results); n == 0 || n < o.flags.repeat && !series.Ends(results[n-1].Verdict) {
 		results = append(results, current)
 	}
@@ -216,7 +222,7 @@ func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error),
 		results[i].Runtime = failed.Runtime
 		results[i].Runtime.Kernel = release
 	}
-	return outcome{results, out.Phases}
+	return outcome{results, out.Phases, capture}
 }
 
 // redirectPrograms are the programs to pack for sidecars: none where nftables can

@@ -32,9 +32,13 @@ func runOnHost(ctx context.Context, o order) outcome {
 	o.repeat(ctx, scenario.Options{
 		Runtime:  record.Runtime{On: "host", Accelerator: "none", Reason: o.reason},
 		Progress: o.progress.line,
-	}, func(r record.Result) {
+	}, func(r record.Result, seen *record.Capture) {
 		o.progress.ended(r)
 		made.results = append(made.results, r)
+		if seen != nil {
+			made.capture.Reset()
+			_ = writeCapture(&made.capture, r, *seen) // a buffer takes everything
+		}
 	})
 	return made
 }
@@ -45,6 +49,8 @@ type update struct {
 	Result   *record.Result `json:"result,omitempty"`
 	// Final tells the result of a run from a checkpoint.
 	Final bool `json:"final,omitempty"`
+	// Capture is the next piece of the capture of the run that ended last.
+	Capture *piece `json:"capture,omitempty"`
 }
 
 // streamRuns runs here, in a guest, and streams everything to the command on the host,
@@ -64,7 +70,14 @@ func streamRuns(ctx context.Context, o order, records io.WriteCloser) (err error
 			r.Timeline = nil // large, and useless without its end
 			send(update{Result: &r})
 		},
-	}, func(r record.Result) { send(update{Result: &r, Final: true}) })
+	}, func(r record.Result, seen *record.Capture) {
+		send(update{Result: &r, Final: true})
+		if seen != nil {
+			p := newPieces(func(p piece) { send(update{Capture: &p}) })
+			_ = writeCapture(p, r, *seen) // sending does not fail, see above
+			p.flush()
+		}
+	})
 	return nil
 }
 

@@ -79,7 +79,7 @@ failed.`,
 	flags.BoolVar(&f.live, "live", false, "with --with: change the network while connections are idle, not before they exist")
 	flags.StringArrayVar(&f.set, "set", nil, "change a setting of every scenario, `KEY=VALUE`; may be repeated")
 	flags.StringVar(&f.shard, "shard", "", "run one part only, `I/N`: the I-th of N")
-	flags.StringVar(&f.out, "out", "", "write result.json and junit.xml into the directory `DIR`, and the results of cells below it")
+	flags.StringVar(&f.out, "out", "", "write result.json and junit.xml into the directory `DIR`, and what run leaves of each cell below it")
 	formatFlag(c, &f.format, matrixFormats()...)
 	complete(c, "kernels", completeKernels)
 	complete(c, "accel", fixed(accelerators()...))
@@ -210,8 +210,15 @@ func (f matrixFlags) runCell(ctx context.Context, c *record.Cell, at found, b *b
 		Schema: record.Schema, Scenario: s.Name, Started: time.Now().UTC(), Verdict: record.Error, Partial: true,
 		Settings: flags.settings(s), Runtime: record.Runtime{KernelRef: c.Kernel},
 	}
+	if f.out != "" {
+		c.Directory = filepath.Join("cells", fmt.Sprintf("%03d", c.Index))
+		flags.out = filepath.Join(f.out, c.Directory)
+	}
 	begun := time.Now()
-	var r record.Result
+	var (
+		made outcome
+		r    record.Result
+	)
 	if err := errors.Join(err, at.err); err != nil {
 		r = failed
 		var lacks *kernel.LackError
@@ -220,14 +227,17 @@ func (f matrixFlags) runCell(ctx context.Context, c *record.Cell, at found, b *b
 		}
 		r.Reasons = []string{cause(err).Error()}
 	} else {
-		made := at.place.run(ctx, order{s, file, flags, at.reason, &progress{runs: 1, run: 1, say: func(text string) { b.does(*c, text) }}})
+		made = at.place.run(ctx, order{s, file, flags, at.reason, &progress{runs: 1, run: 1, say: func(text string) { b.does(*c, text) }}})
 		r = made.results[0]
 		r.Phases = append(made.phases, r.Phases...)
 	}
 	r.Duration = record.Millis(time.Since(begun))
 	if f.out != "" {
-		c.Directory = filepath.Join("cells", fmt.Sprintf("%03d", c.Index))
-		if err := writeFiles(filepath.Join(f.out, c.Directory), r, resultForms()); err != nil {
+		err := writeFiles(flags.out, r, resultForms())
+		if len(made.results) > 0 {
+			err = errors.Join(err, made.saveCapture(flags.out))
+		}
+		if err != nil {
 			r.Verdict, r.Reasons = record.Error, append(r.Reasons, err.Error())
 		}
 	}

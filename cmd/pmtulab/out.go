@@ -70,12 +70,12 @@ func write(stdout io.Writer, f runFlags, made outcome, took time.Duration) (reco
 		r := made.results[0]
 		r.Phases = append(made.phases, r.Phases...)
 		r.Duration = record.Millis(took)
-		return r.Verdict, r.Reasons, writeForms(stdout, f.out, f.format, r, resultForms())
+		return r.Verdict, r.Reasons, errors.Join(made.saveCapture(f.out), writeForms(stdout, f.out, f.format, r, resultForms()))
 	}
 	s := series.New(f.repeat, made.results)
 	s.Phases = made.phases
 	s.Duration = record.Millis(took)
-	return s.Verdict, s.Reasons, writeForms(stdout, f.out, f.format, s, seriesForms())
+	return s.Verdict, s.Reasons, errors.Join(made.saveCapture(f.out), writeForms(stdout, f.out, f.format, s, seriesForms()))
 }
 
 // writeForms renders v into the files of the directory out, if there is one, and

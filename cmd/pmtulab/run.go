@@ -21,7 +21,7 @@ import (
 type runFlags struct {
 	on, out, format, with, without string
 	set                            []string
-	live, bisect                   bool
+	live, bisect, redact           bool
 	repeat                         int
 	kernel                         kernelFlags
 }
@@ -66,7 +66,8 @@ Exit codes: 0 pass, 1 fail, 2 wrong usage or input, 3 unsupported here,
 	flags.BoolVar(&f.live, "live", false, "with --with: change the network while connections are idle, not before they exist")
 	flags.StringVar(&f.without, "without", "", "leave a `PART` out of the network: sidecar")
 	flags.IntVar(&f.repeat, "repeat", 1, "make this many `RUNS`")
-	flags.StringVar(&f.out, "out", "", "write result.json, report.html and junit.xml into the directory `DIR`")
+	flags.StringVar(&f.out, "out", "", "write result.json, report.html, junit.xml and capture.pcapng into the directory `DIR`")
+	flags.BoolVar(&f.redact, "redact", false, "with --out: leave payload and TLS secrets out of capture.pcapng")
 	flags.BoolVar(&f.bisect, "bisect", false, "exit codes for git bisect run: 0 pass, 1 fail, 125 neither; 128 wrong usage, which ends it")
 	formatFlag(c, &f.format, textOrJSON()...)
 	complete(c, "on", fixed(onValues()...))
@@ -107,6 +108,9 @@ func run(c *cobra.Command, ref string, f runFlags) error {
 	}
 	if err := checkFormat(f.format, textOrJSON()...); err != nil {
 		return err
+	}
+	if f.redact && f.out == "" {
+		return usage(errors.New("--redact: says what to leave out of the capture of --out, which is not given"))
 	}
 	if f.repeat < 1 || f.repeat > series.MaxRuns {
 		return usage(fmt.Errorf("--repeat %d: must be from 1 to %d", f.repeat, series.MaxRuns))
@@ -160,22 +164,30 @@ type outcome struct {
 	results []record.Result
 	// phases of a guest, around the runs.
 	phases []record.Phase
+	// capture is of the run that has a timeline; empty when there is none.
+	capture captureFile
 }
 
-// repeat makes the runs of an order on this kernel and hands over each result.
-// All but the first of each verdict worse than the ones before it are without
-// their timeline: the series keeps one.
-func (o order) repeat(ctx context.Context, options scenario.Options, ended func(record.Result)) {
+// repeat makes the runs of an order on this kernel and hands over each result,
+// and what was seen, if that is wanted. All but the first of each verdict worse
+// than the ones before it are without their timeline and packets: the series
+// keeps one.
+func (o order) repeat(ctx context.Context, options scenario.Options, ended func(record.Result, *record.Capture)) {
 	options.Settings = o.flags.settings(o.scenario)
 	var worst record.Verdict
 	for range o.flags.repeat {
+		var seen *record.Capture
+		if o.flags.out != "" {
+			seen = &record.Capture{}
+			options.Capture, options.Redact = func(c record.Capture) { *seen = c }, o.flags.redact
+		}
 		r := scenario.Run(ctx, o.scenario, options)
 		if worst != "" && !r.Verdict.Worse(worst) {
-			r.Timeline = nil
+			r.Timeline, seen = nil, nil
 		} else {
 			worst = r.Verdict
 		}
-		ended(r)
+		ended(r, seen)
 		if series.Ends(r.Verdict) {
 			return
 		}
@@ -247,6 +259,9 @@ func (f runFlags) args(file string) []string {
 	}
 	if f.without != "" {
 		args = append(args, "--without", f.without)
+	}
+	if f.out != "" { // the host writes the files; the guest has only to know
+		args = append(args, "--out", "/", fmt.Sprintf("--redact=%v", f.redact))
 	}
 	return args
 }
