@@ -37,9 +37,10 @@ var mayImport = map[string][]string{
 	},
 	"lab/series":  {"lab/record"},
 	"lab/matrix":  {"lab/record"},
+	"lab/watch":   {"lab/diagnosis", "lab/evidence", "lab/record"},
 	"docs/schema": {},
 	"scenarios":   {},
-	"cmd/pmtulab": {"lab", "lab/guest", "lab/kernel", "lab/matrix", "lab/record", "lab/report", "lab/scenario", "lab/series", "docs/schema", "topology"},
+	"cmd/pmtulab": {"lab", "lab/evidence", "lab/guest", "lab/kernel", "lab/matrix", "lab/record", "lab/report", "lab/scenario", "lab/series", "lab/watch", "docs/schema", "topology"},
 	"e2e":         {},
 }
 

@@ -67,7 +67,7 @@ func rootCommand() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.AddCommand(runCommand(), matrixCommand(), reportCommand(), compareCommand(), doctorCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), kernelsCommand(), schemaCommand(), vmCommand(), completionCommand())
+	root.AddCommand(runCommand(), matrixCommand(), reportCommand(), compareCommand(), doctorCommand(), watchCommand(), scenariosCommand(), mitigationsCommand(), graphCommand(), kernelsCommand(), schemaCommand(), vmCommand(), completionCommand())
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
 	root.CompletionOptions.DisableDefaultCmd = true // there is one of our own
 	return root

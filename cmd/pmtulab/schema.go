@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,8 +20,8 @@ language server has it from the first line of the file:
 
     # yaml-language-server: $schema=scenario.schema.json
 
-NAME is
-` + either(schema.Names()) + ".",
+NAME is topology or scenario, for files, or for output one of
+` + strings.Join(schema.Names()[2:], ", ") + ".",
 		Example:   `  pmtulab schema scenario > scenario.schema.json`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: schema.Names(),

@@ -11,5 +11,5 @@ var Files embed.FS
 
 // Names are the names of the schemas.
 func Names() []string {
-	return []string{"topology", "scenario", "result", "series", "comparison", "survey", "kernels", "matrix"}
+	return []string{"topology", "scenario", "result", "series", "comparison", "survey", "kernels", "matrix", "sighting"}
 }

@@ -61,6 +61,7 @@ func TestPublished(t *testing.T) {
 		"comparison.json": recordSchema[record.Comparison]("comparison", record.ComparisonSchema),
 		"survey.json":     recordSchema[record.Survey]("survey", record.SurveySchema),
 		"kernels.json":    recordSchema[record.Kernels]("kernels", record.KernelsSchema),
+		"sighting.json":   recordSchema[record.Sighting]("sighting", record.SightingSchema),
 		"matrix.json":     recordSchema[record.Matrix]("matrix", record.MatrixSchema),
 	} {
 		s, err := generate(t)

@@ -47,7 +47,7 @@ func TestParseSocket(t *testing.T) {
 	}
 	want := record.Socket{
 		Local: local, Remote: remote, State: "ESTABLISHED", Timer: record.TimerProbe0, Expires: 210,
-		NotSent: 1448, SendMSS: 1428, PMTU: 1480, AdvMSS: 1448, RTO: 210, SegsOut: 6, SegsIn: 4,
+		NotSent: 1448, SendMSS: 1428, PMTU: 1480, AdvMSS: 1448, RTO: 210, SegsOut: 6, SegsIn: 4, SendWindow: 65024,
 	}
 	if got != want {
 		t.Errorf("got\n%+v, want\n%+v", got, want)

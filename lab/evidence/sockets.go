@@ -49,7 +49,8 @@ const (
 )
 
 // socketRequest asks for one socket by its addresses: a look-up in the hash
-// of established sockets, whose cost does not grow with their number.
+// of established sockets, whose cost does not grow with their number. One of
+// IPv4 is found by IPv4 addresses, also where the application opened it as IPv6.
 func socketRequest(local, remote netip.AddrPort) []byte {
 	request := make([]byte, unix.SizeofNlMsghdr+sizeofDiagRequest)
 	binary.NativeEndian.PutUint32(request[0:], uint32(len(request)))
@@ -57,6 +58,9 @@ func socketRequest(local, remote netip.AddrPort) []byte {
 	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST)
 	body := request[unix.SizeofNlMsghdr:]
 	body[0] = unix.AF_INET
+	if remote.Addr().Unmap().Is6() {
+		body[0] = unix.AF_INET6
+	}
 	body[1] = unix.IPPROTO_TCP
 	body[2] = 1 << (diagInfo - 1)                        // idiag_ext
 	binary.NativeEndian.PutUint32(body[4:], ^uint32(0))  // idiag_states: all
@@ -90,8 +94,7 @@ func sampleSocket(diag *netlinkSocket, request []byte) (record.Socket, error) {
 	return sample, nil
 }
 
-// parseSocket reads a struct inet_diag_msg of an IPv4 socket and its
-// attributes.
+// parseSocket reads a struct inet_diag_msg and its attributes.
 func parseSocket(payload []byte) (record.Socket, error) {
 	if len(payload) < sizeofDiagMessage {
 		return record.Socket{}, fmt.Errorf("read an inet_diag message of %d bytes: %w", len(payload), unix.EBADMSG)
@@ -99,8 +102,8 @@ func parseSocket(payload []byte) (record.Socket, error) {
 	s := record.Socket{
 		State:  stateName(payload[1]),
 		Timer:  record.Timer(payload[2]),
-		Local:  addrPort(payload[8:], payload[4:]),
-		Remote: addrPort(payload[24:], payload[6:]),
+		Local:  diagAddress(payload[0], payload[8:24], payload[4:]),
+		Remote: diagAddress(payload[0], payload[24:40], payload[6:]),
 	}
 	if s.Timer != record.TimerNone {
 		// A timer that is due already is negative in idiag_expires.
@@ -129,6 +132,7 @@ func readInfo(s *record.Socket, value []byte) {
 	s.SegsIn = info.Segs_in
 	s.Retransmits = info.Total_retrans
 	s.Probes = info.Probes
+	s.SendWindow = info.Snd_wnd
 }
 
 func addrPort(address, port []byte) netip.AddrPort {

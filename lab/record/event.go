@@ -148,6 +148,9 @@ type Socket struct {
 	SegsIn uint32 `json:"segs_in"`
 	// Retransmits counts segments retransmitted (tcpi_total_retrans).
 	Retransmits uint32 `json:"retransmits"`
+	// SendWindow is the window that the peer offers, in bytes (tcpi_snd_wnd,
+	// since Linux 5.4).
+	SendWindow uint32 `json:"snd_wnd,omitempty"`
 	// Probes counts unanswered window probes (tcpi_probes).
 	Probes uint8 `json:"probes"`
 }
