@@ -8,7 +8,7 @@ SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' '
 BUILDFLAGS := -trimpath -ldflags='-s -w'
 
 .PHONY: run
-run: deps build ## reproduce the field report on a real kernel, and explain it
+run: build deps ## reproduce the field report on a real kernel, and explain it
 	./$(BIN) run report
 
 .PHONY: test
