@@ -17,6 +17,9 @@ var _ = Describe("Question 4: a PMTU exception that expires under established co
 		r := perform(ctx, parse("question-4", fast))
 		Expect(r.Verdict).To(Equal(record.Pass), "%v", r.Reasons)
 
+		By("seeing the exception come, go and come again")
+		Expect(learned(r, "client")).To(Equal([]record.RouteChange{record.RouteLearned, record.RouteGone, record.RouteLearned}))
+
 		opened := request(r, "B1")
 		Expect(opened.Connection.Wire().MSSOut).To(BeEquivalentTo(1440), "B was opened while the exception was there")
 		Expect([]int{opened.SendMSS, opened.PMTU}).To(Equal([]int{1428, 1480}))
@@ -47,3 +50,14 @@ var _ = Describe("Question 4: a PMTU exception that expires under established co
 		Expect(again.Counters["client"]["Ip.FragFails"]).To(BeZero())
 	})
 })
+
+// learned are the changes of what a node has learned, in order.
+func learned(r record.Result, node string) []record.RouteChange {
+	var changes []record.RouteChange
+	for _, e := range r.Timeline {
+		if e.Route != nil && e.Node == node {
+			changes = append(changes, e.Route.Change)
+		}
+	}
+	return changes
+}

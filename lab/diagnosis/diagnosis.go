@@ -72,6 +72,8 @@ type flow struct {
 	// stalled are samples with the probe0 timer armed, nothing in flight and
 	// data unsent.
 	stalled []record.Event
+	// learned are exceptions that the client got for the leg's destination.
+	learned []record.Event
 	// fragments are IP fragments from the client's address.
 	fragments []record.Event
 }
@@ -79,6 +81,9 @@ type flow struct {
 // delayedAck is the least that a receiver delays an acknowledgement:
 // TCP_DELACK_MIN of 40 ms (net/tcp.h), less the tick of a kernel with HZ=100.
 const delayedAck = record.Ms(30)
+
+// routeDelay is how much later than it came about a change of a route is seen.
+const routeDelay = record.Ms(25)
 
 // alignment bounds how far the clock of packets may be from that of writes.
 const alignment = record.Ms(1)
@@ -89,7 +94,13 @@ func gather(c Case) flow {
 	from, to := c.Request.Wrote-alignment, c.Request.Ended
 	highest, sent := uint32(0), false
 	for _, e := range c.Events {
-		if e.Node != c.Client || e.At < from || to > 0 && e.At > to {
+		if e.Node != c.Client || e.At < from {
+			continue
+		}
+		if r := e.Route; r != nil && r.Change != record.RouteGone && r.Exception.Destination == wire.Remote.Addr() && (to == 0 || e.At <= to+routeDelay) {
+			f.learned = append(f.learned, e)
+		}
+		if to > 0 && e.At > to {
 			continue
 		}
 		if s := e.Socket; s != nil && s.Local == wire.Local && s.Remote == wire.Remote && Stalled(s) {
@@ -246,6 +257,10 @@ func (f flow) reasons(c Case) []string {
 		p := f.fromPath[0].Packet
 		say("%s from %s: frag-needed, mtu %d, quoting a packet of %d bytes (%s)",
 			count(n, "ICMP"), p.Source, p.ICMP.MTU, p.ICMP.Quoted.Length, strings.Join(ids(f.fromPath), " "))
+	}
+	for _, e := range f.learned {
+		x := e.Route.Exception
+		say("%s has learned mtu %d for %s (%s)", c.Client, x.MTU, x.Destination, e.ID)
 	}
 	if n := len(f.refused); n > 0 {
 		p := f.refused[0].Packet

@@ -57,6 +57,23 @@ func (s *story) waits(at, expires record.Ms) *story {
 	}})
 }
 
+// ended is when the last packet or sample came; what is learned is seen later.
+func ended(events []record.Event) record.Ms {
+	var last record.Ms
+	for _, e := range events {
+		if e.Route == nil {
+			last = e.At
+		}
+	}
+	return last
+}
+
+func (s *story) learns(at record.Ms, mtu int) *story {
+	return s.add(at, record.Event{Route: &record.Route{
+		Change: record.RouteLearned, Exception: record.Exception{Node: "client", Destination: vip.Addr(), Device: "eth0", MTU: mtu},
+	}})
+}
+
 func TestClassify(t *testing.T) {
 	for name, c := range map[string]struct {
 		story  *story
@@ -74,6 +91,10 @@ func TestClassify(t *testing.T) {
 		"request A": {
 			story: new(story).sends(0.2, 100, 1448).icmp(0.4, "10.0.0.2").sends(0.5, 100, 1428).sends(0.5, 1528, 20).hears(2, 1548, 200),
 			class: record.PMTURetransmit, status: 200, reason: "2 segments retransmitted, first 0.10 ms after the ICMP (E3 E4)",
+		},
+		"request A, and what it left": {
+			story: new(story).sends(0.2, 100, 1448).icmp(0.4, "10.0.0.2").sends(0.5, 100, 1428).sends(0.5, 1528, 20).hears(2, 1548, 200).learns(20, 1480),
+			class: record.PMTURetransmit, status: 200, reason: "client has learned mtu 1480 for 10.0.0.2 (E6)",
 		},
 		"request B": {
 			story: new(story).icmp(0.3, "10.0.0.1").waits(1, 207).waits(4, 204).sends(208, 100, 1428).hears(249, 1528, 0).sends(249.1, 1528, 20).hears(251, 1548, 200),
@@ -126,7 +147,7 @@ func TestClassify(t *testing.T) {
 				Connection: record.Connection{Name: "X", App: record.Leg{Local: client, Remote: vip}},
 			}
 			if c.status != 0 {
-				request.Ended = c.story.events[len(c.story.events)-1].At + 0.1
+				request.Ended = ended(c.story.events) + 0.1
 			}
 			d := Classify(Case{Request: request, Client: "client", Events: c.story.events})
 			if d.Class != c.class {

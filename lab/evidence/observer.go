@@ -94,6 +94,7 @@ type source struct {
 	routes   *netlinkSocket
 	counters *counterFiles
 	diag     *netlinkSocket
+	learned  routeWatch
 }
 
 // ErrStopped is the error of an Observer that has been stopped.
@@ -191,7 +192,18 @@ func (o *Observer) drainUntil(ctx context.Context) {
 		}
 		o.mu.Lock()
 		o.drain()
+		o.lookAtRoutes()
 		o.mu.Unlock()
+	}
+}
+
+// lookAtRoutes looks at the exceptions of the nodes whose sockets are watched.
+// The caller holds mu.
+func (o *Observer) lookAtRoutes() {
+	for _, s := range o.sources {
+		if o.sampler.hasWatched(s.name) {
+			s.learned.look(&o.clock, s)
+		}
 	}
 }
 
@@ -304,16 +316,22 @@ func (o *Observer) Stop() (Evidence, error) {
 	if e.Exceptions, err = o.exceptions(); err != nil {
 		errs = append(errs, err)
 	}
+	o.lookAtRoutes()
 	e.Events = o.steps
 	for _, s := range o.sources {
 		e.Events = append(e.Events, s.packets.events(&o.clock)...)
+		e.Events = append(e.Events, s.learned.events...)
+		e.Losses = append(e.Losses, s.learned.losses(s.name)...)
+		e.Figures.Sampling += record.Millis(s.learned.busy)
 		e.Figures.Packets += s.packets.captured
 		e.Figures.NotIPv4 += s.packets.notIPv4
 		losses, err := s.packets.losses()
 		errs = append(errs, err)
 		e.Losses = append(e.Losses, losses...)
 	}
+	sampling := e.Figures.Sampling
 	o.sampler.finish(&e)
+	e.Figures.Sampling += sampling
 	e.Figures.Alignment = record.Millis(step.Abs() + uncertainty)
 	e.Figures.Draining = record.Millis(o.draining)
 	order(e.Events)
@@ -327,7 +345,7 @@ func (o *Observer) Stop() (Evidence, error) {
 // order sorts events by time and numbers them.
 func order(events []record.Event) {
 	slices.SortStableFunc(events, func(a, b record.Event) int { return cmp.Compare(a.At, b.At) })
-	var packets, samples, steps int
+	var packets, samples, routes, steps int
 	number := func(letter string, n *int) string {
 		*n++
 		return letter + strconv.Itoa(*n)
@@ -338,6 +356,8 @@ func order(events []record.Event) {
 			e.ID = number("P", &packets)
 		case e.Socket != nil:
 			e.ID = number("S", &samples)
+		case e.Route != nil:
+			e.ID = number("R", &routes)
 		default:
 			e.ID = number("T", &steps)
 		}

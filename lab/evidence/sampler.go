@@ -26,6 +26,8 @@ type sampler struct {
 	mu      sync.Mutex
 	nodes   map[string]*netlinkSocket
 	watches []*watch
+	// watched are the nodes of all watches, past ones included.
+	watched map[string]bool
 	events  []record.Event
 	losses  []record.Loss
 	samples int
@@ -52,7 +54,7 @@ type watch struct {
 func newSampler(clock *clock, interval, gap time.Duration) *sampler {
 	return &sampler{
 		clock: clock, interval: interval, gap: gap,
-		wake: make(chan struct{}, 1), nodes: map[string]*netlinkSocket{},
+		wake: make(chan struct{}, 1), nodes: map[string]*netlinkSocket{}, watched: map[string]bool{},
 	}
 }
 
@@ -102,6 +104,7 @@ func (s *sampler) watch(w *watch) {
 		s.lose(w, 1, ErrNotObserved.Error())
 		return
 	}
+	s.watched[w.node] = true
 	if !s.sample(w) {
 		return
 	}
@@ -110,6 +113,13 @@ func (s *sampler) watch(w *watch) {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// hasWatched tells whether a socket of the node is watched, or was.
+func (s *sampler) hasWatched(node string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watched[node]
 }
 
 // unwatch ends the observation of a socket with a last sample.

@@ -37,9 +37,29 @@ type Event struct {
 
 	Packet *Packet `json:"packet,omitempty"`
 	Socket *Socket `json:"socket,omitempty"`
+	Route  *Route  `json:"route,omitempty"`
 	// Text is one line for people; derived from the rest, except for steps.
 	Text string `json:"text,omitempty"`
 }
+
+// Route is a change of what a node has learned about the path to a destination,
+// seen at most 25 ms after it came about.
+type Route struct {
+	// Change is learned, changed or gone; an exception that has expired is gone.
+	Change RouteChange `json:"change"`
+	// Exception is as it is, or as it was before it went.
+	Exception Exception `json:"exception"`
+}
+
+// RouteChange is what became of a PMTU exception.
+type RouteChange string
+
+// Changes of a Route.
+const (
+	RouteLearned RouteChange = "learned"
+	RouteChanged RouteChange = "changed"
+	RouteGone    RouteChange = "gone"
+)
 
 // LegName tells the two TCP connections of one request path apart.
 type LegName string

@@ -159,6 +159,8 @@ func (f *captureFile) messages() []pcapng.Packet {
 		switch comments := f.comments[e.ID]; {
 		case e.Socket != nil && comments != nil:
 			say(e.At, fmt.Sprintf("socket of connection %s in %s: %s", e.Connection, e.Node, e.Text), comments)
+		case e.Route != nil:
+			say(e.At, fmt.Sprintf("%s: %s", e.Node, routeText(e.Route)), comments)
 		case e.Packet == nil && e.Socket == nil:
 			say(e.At, e.Text, comments)
 		}

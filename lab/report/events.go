@@ -45,9 +45,17 @@ func (p *page) events() {
 			if diagnosis.Stalled(e.Socket) {
 				row.Kind = "stalled"
 			}
+		case e.Route != nil:
+			row.Kind, row.Text = "route", routeText(e.Route)
 		}
 		p.Events = append(p.Events, row)
 	}
+}
+
+// routeText says what a node has learned.
+func routeText(r *record.Route) string {
+	return fmt.Sprintf("exception for %s dev %s %s: mtu %d, expires in %d s",
+		r.Exception.Destination, r.Exception.Device, r.Change, r.Exception.MTU, r.Exception.ExpiresS)
 }
 
 // packetText is p in the manner of tcpdump.

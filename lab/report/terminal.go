@@ -251,7 +251,11 @@ func (t *terminal) waits(q record.Request) map[string]record.Wait {
 func (t *terminal) exceptions() {
 	var lines []string
 	for _, x := range t.Exceptions {
-		lines = append(lines, fmt.Sprintf("%s: %s", x.Node, x.Text))
+		line := fmt.Sprintf("%s: %s", x.Node, x.Text)
+		if id := t.learned(x); id != "" {
+			line += "  " + t.faint(id)
+		}
+		lines = append(lines, line)
 	}
 	for _, l := range t.Lifetimes {
 		scope := ""
@@ -262,6 +266,17 @@ func (t *terminal) exceptions() {
 			l.Node, lifetime(l.IPv4S), scope, lifetime(l.IPv6S)))
 	}
 	t.section("PMTU exceptions, as ip route get shows them", lines...)
+}
+
+// learned is the id of the event in which an exception was seen first, as it is.
+func (t *terminal) learned(x record.Exception) string {
+	id := ""
+	for _, e := range t.Timeline {
+		if r := e.Route; r != nil && r.Change != record.RouteGone && e.Node == x.Node && r.Exception.Destination == x.Destination && r.Exception.MTU == x.MTU {
+			id = e.ID
+		}
+	}
+	return id
 }
 
 func lifetime(seconds int) string {
