@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pmtulab/pmtulab/lab/guest"
 	"github.com/pmtulab/pmtulab/lab/kernel"
@@ -25,12 +26,16 @@ func TestPulledUML(t *testing.T) {
 			}
 			var stdout bytes.Buffer
 			r, err := guest.Run(t.Context(), bootable(k),
-				guest.Job{Args: []string{"uname", "-r"}, Modules: labModules, Stdout: &stdout})
+				guest.Job{
+					// TLS waits for random numbers where there are none.
+					Args:    []string{"head", "-q", "-c", "32", "/proc/sys/kernel/osrelease", "/dev/random"},
+					Modules: labModules, Stdout: &stdout, RunTimeout: 5 * time.Second,
+				})
 			if err != nil || r.Outcome != record.GuestFinished || r.ExitCode != 0 {
 				t.Fatalf("%v, %s, exit code %d: %s\n%s", err, r.Outcome, r.ExitCode, r.Detail, r.KernelLog)
 			}
-			if got := strings.TrimSpace(stdout.String()); got != k.Release {
-				t.Errorf("it is Linux %s, want %s", got, k.Release)
+			if got, random, _ := strings.Cut(stdout.String(), "\n"); got != k.Release || len(random) != 32 {
+				t.Errorf("it is Linux %s with %d random bytes, want %s with 32", got, len(random), k.Release)
 			}
 			t.Log(k.Release, k.Libs, r.Phases)
 		})

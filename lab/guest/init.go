@@ -6,6 +6,8 @@ package guest
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,9 +15,11 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -142,6 +146,9 @@ func initRun(frames *frameWriter, order bootOrder) error {
 	if err := initMount(); err != nil {
 		return err
 	}
+	if err := initRandom(); err != nil {
+		return err
+	}
 	if err := initLoopback(); err != nil {
 		return err
 	}
@@ -150,6 +157,40 @@ func initRun(frames *frameWriter, order bootOrder) error {
 		return err
 	}
 	return runJob(frames, order, startInfo{Modules: time.Since(before)})
+}
+
+// seedParameter is the kernel parameter that carries 64 bytes from the host's
+// random numbers, in hexadecimal. It is no part of the initramfs, which is the
+// same for the same job.
+const seedParameter = "pmtulab.seed="
+
+// initRandom gives the kernel the host's random bytes, and credit for them
+// (random(4)): a User-Mode Linux of before 5.18 has none for ten seconds.
+func initRandom() error {
+	const addEntropy = 0x40085203 // RNDADDENTROPY
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return fmt.Errorf("seed the random numbers: %w", err)
+	}
+	_, text, _ := strings.Cut(string(line), seedParameter)
+	text, _, _ = strings.Cut(strings.TrimSpace(text), " ")
+	seed, err := hex.DecodeString(text)
+	if err != nil {
+		return fmt.Errorf("seed the random numbers: %w", err)
+	}
+	f, err := os.OpenFile("/dev/random", os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("seed the random numbers: %w", err)
+	}
+	defer f.Close()
+	// struct rand_pool_info: bits, bytes, and the bytes.
+	pool := binary.NativeEndian.AppendUint32(nil, uint32(8*len(seed)))
+	pool = binary.NativeEndian.AppendUint32(pool, uint32(len(seed)))
+	pool = append(pool, seed...)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), addEntropy, uintptr(unsafe.Pointer(&pool[0]))); errno != 0 {
+		return fmt.Errorf("seed the random numbers: %w", errno)
+	}
+	return nil
 }
 
 // initMount makes the file systems that every program expects. /tmp, /run and

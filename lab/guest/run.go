@@ -5,6 +5,8 @@ package guest
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,6 +51,7 @@ func boot(ctx context.Context, k Kernel, job Job) (Result, error) {
 		return nothing, err
 	}
 	job.BootTimeout = cmp.Or(job.BootTimeout, m.bootTimeout())
+	k.Args = append(slices.Clone(k.Args), seedParameter+hex.EncodeToString(randomBytes(64)))
 	spec := machineSpec{Kernel: k, MemoryMiB: job.memoryMiB()}
 	if spec.Program, err = m.program(); err != nil {
 		return nothing, err
@@ -71,6 +74,13 @@ func boot(ctx context.Context, k Kernel, job Job) (Result, error) {
 	}
 	r.result.Phases = slices.Insert(r.result.Phases, 0, packed)
 	return r.result, err
+}
+
+// randomBytes are n of them.
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails, says crypto/rand
+	return b
 }
 
 // run is one boot of a guest.

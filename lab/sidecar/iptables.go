@@ -82,7 +82,7 @@ func restore(ctx context.Context, ns Namespace, ruleset string) error {
 		if strings.HasSuffix(text, "line 2 failed") && strings.Contains(ruleset, "\n-N ") {
 			return fmt.Errorf("chain %s: %w", iptablesChain, ErrRedirectExists)
 		}
-		if strings.Contains(text, "can't initialize iptables table") {
+		if noTable(text) {
 			return fmt.Errorf("%w: %s: the kernel has no ip_tables NAT: %s", ErrNoRedirect, path, text)
 		}
 		if ctx.Err() != nil {
@@ -91,4 +91,11 @@ func restore(ctx context.Context, ns Namespace, ruleset string) error {
 		return fmt.Errorf("%s: %w: %s", path, err, text)
 	}
 	return nil
+}
+
+// noTable tells from what iptables says that the kernel lacks the table. Its
+// words differ: "can't initialize iptables table `nat'" with modules that it
+// looked for, "unable to initialize table 'nat'" without.
+func noTable(text string) bool {
+	return strings.Contains(text, "can't initialize iptables table") || strings.Contains(text, "unable to initialize table")
 }
