@@ -211,13 +211,23 @@ func (f flow) tiny() bool {
 	return true
 }
 
+// predicted is when the timer is to fire by the middle one of what the samples
+// say: a busy machine can hold one up between its time and its look at the timer.
+func predicted(samples []record.Event) record.Ms {
+	all := make([]record.Ms, len(samples))
+	for i, e := range samples {
+		all[i] = e.At + e.Socket.Expires
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
 // stall measures from the write to the first packet, and names the waits.
 func (f flow) stall(c Case) *record.Stall {
-	first := f.stalled[0]
 	s := &record.Stall{
 		Request: c.Request.Name, Connection: c.Request.Connection.Name,
 		Samples:   len(f.stalled),
-		Predicted: first.At + first.Socket.Expires,
+		Predicted: predicted(f.stalled),
 	}
 	if len(f.data) == 0 {
 		s.Duration = f.stalled[len(f.stalled)-1].At - c.Request.Wrote

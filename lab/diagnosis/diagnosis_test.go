@@ -170,7 +170,7 @@ func TestClassify(t *testing.T) {
 }
 
 func TestStallIsMeasuredFromTheWrite(t *testing.T) {
-	s := new(story).icmp(10.3, "10.0.0.1").waits(11, 207).sends(218, 100, 1428).hears(259, 1528, 0).sends(259.1, 1528, 20).hears(261, 1548, 200)
+	s := new(story).icmp(10.3, "10.0.0.1").waits(11, 230).waits(15, 203).waits(20, 198).sends(218, 100, 1428).hears(259, 1528, 0).sends(259.1, 1528, 20).hears(261, 1548, 200)
 	d := Classify(Case{Client: "client", Events: s.events, Request: record.Request{
 		Bytes: 1448, Wrote: 10, Ended: 262, Status: 200, Connection: record.Connection{App: record.Leg{Local: client, Remote: vip}},
 	}})

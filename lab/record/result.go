@@ -180,7 +180,7 @@ type Stall struct {
 	// Duration is from the write to the first packet on the wire.
 	Duration Ms     `json:"duration_ms"`
 	Waits    []Wait `json:"waits"`
-	// Predicted is the write plus the first sampled expiry of the timer.
+	// Predicted is when the timer was to fire, the median of what its samples say.
 	Predicted Ms `json:"predicted_ms,omitempty"`
 	// Samples counts socket samples that show the stall.
 	Samples int `json:"samples"`

@@ -187,7 +187,7 @@ type Expect struct {
 	// Samples is how many socket samples must show the stall at least.
 	Samples int `yaml:"samples,omitempty"`
 	// PredictedWithin is how far the end of the stall may be from what the
-	// first sampled timer predicts, beside one tick of the kernel's timers.
+	// sampled timer predicts, beside one tick of the kernel's timers.
 	PredictedWithin time.Duration `yaml:"predicted-within,omitempty"`
 
 	// Node is the name of a node, and Counter that of a kernel counter, such
