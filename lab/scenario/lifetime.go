@@ -4,6 +4,7 @@
 package scenario
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,11 +67,28 @@ func (r *run) setLifetime(n *lab.Node, global bool) error {
 		need := lifetimeNeed()
 		return &lab.MissingError{Name: need.Name, Capability: need.What, Remedy: need.Remedy}
 	default:
-		if err := os.WriteFile(machinePath(mtuExpires), []byte(value), 0); err != nil {
+		before, err := machineSysctl(mtuExpires)
+		if err == nil {
+			err = os.WriteFile(machinePath(mtuExpires), []byte(value), 0)
+		}
+		if err != nil {
 			return fmt.Errorf("set the lifetime of exceptions for the machine: %w", err)
 		}
+		r.machineLifetime = cmp.Or(r.machineLifetime, before)
 		return nil
 	}
+}
+
+// resetLifetime gives the machine the lifetime back that it had before this run:
+// another one may follow.
+func (r *run) resetLifetime() error {
+	if r.machineLifetime == "" {
+		return nil
+	}
+	if err := os.WriteFile(machinePath(mtuExpires), []byte(r.machineLifetime), 0); err != nil {
+		return fmt.Errorf("give the machine its lifetime of exceptions back: %w", err)
+	}
+	return nil
 }
 
 // lifetimeNeed is what a scenario that sets the lifetime needs of the host.

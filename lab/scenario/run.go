@@ -88,6 +88,9 @@ type run struct {
 	// connections made so far.
 	capture *record.Capture
 	secrets bytes.Buffer
+	// machineLifetime is mtu_expires of the machine before this run changed it,
+	// empty when it did not.
+	machineLifetime string
 }
 
 // conn is a connection of the scenario, alive.
@@ -138,6 +141,7 @@ func (r *run) live(ctx context.Context) (err error) {
 	r.result.Links = links(r.lab)
 	r.phase("build", &clock)
 
+	defer func() { err = errors.Join(err, r.resetLifetime()) }()
 	if r.result.Lifetimes, err = r.lifetimes(); err != nil {
 		return err
 	}
