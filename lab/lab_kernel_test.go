@@ -279,12 +279,15 @@ func dump(t *testing.T, l *Lab) string {
 // Labs side by side, and in several processes at once, are as if alone.
 func TestSideBySide(t *testing.T) {
 	Require(t, Probe(report(false)))
+	// All of them share the processor, in QEMU one that is emulated.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
 	labs := func() []string {
 		dumps := make([]string, 16)
 		var all sync.WaitGroup
 		for i := range dumps {
 			all.Go(func() {
-				l, err := Up(deadline(t), report(false))
+				l, err := Up(ctx, report(false))
 				if err != nil {
 					t.Error(err)
 					return
