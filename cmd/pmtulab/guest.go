@@ -211,8 +211,8 @@ func runInGuest(ctx context.Context, p place, find func() (guest.Kernel, error),
 		last.Verdict, last.Reasons = record.Error, append(last.Reasons, err.Error())
 	case out.Outcome != record.GuestFinished || last.Partial && len(last.Reasons) == 0:
 		last.Verdict, last.Partial = record.Error, true
-		last.Reasons = append(last.Reasons, fmt.Sprintf("guest outcome %q, exit code %d: %s; the end of its kernel log: %s",
-			out.Outcome, out.ExitCode, out.Detail, tail(out.KernelLog, 10)))
+		last.Reasons = append(last.Reasons, fmt.Sprintf("guest outcome %q, exit code %d: %s; %s",
+			out.Outcome, out.ExitCode, out.Detail, lastWords(out)))
 	}
 	if kernel.Machine == guest.QEMU {
 		failed.Runtime.Accelerator, failed.Runtime.AcceleratorReason = out.Accelerator.Name, out.Accelerator.Reason
@@ -265,6 +265,15 @@ func (l *lines) write(data []byte) {
 		l.each(line)
 		l.rest = rest
 	}
+}
+
+// lastWords is what the kernel of a guest that did not finish said last: where it
+// hung, what its tasks and processors did then.
+func lastWords(r guest.Result) string {
+	if len(r.Stacks) > 0 {
+		return "what its kernel said when asked:\n" + tail(r.Stacks, 200)
+	}
+	return "the end of its kernel log:\n" + tail(r.KernelLog, 20)
 }
 
 func tail(log []byte, n int) string {

@@ -79,7 +79,7 @@ from a guest that panics or hangs.
 The exit code is the program's own (128+N for signal N), or:
 
     120 wrong usage          121 no guest kernel here    122 kernel panic
-    123 kernel oops          124 hang                    125 guest lost
+    123 kernel oops or WARN  124 hang                    125 guest lost
     126 guest could not be started`,
 		Example: `  pmtulab vm -- ./program -v
   pmtulab vm --out results -- sh -c 'read x </proc/uptime; echo $x >$OUT/uptime'
@@ -177,8 +177,8 @@ func vm(ctx context.Context, kernel guest.Kernel, job guest.Job) (err error) {
 	case err != nil:
 		return &exitError{vmInfrastructure, fmt.Errorf("vm: %w", err)}
 	case result.Outcome != record.GuestFinished:
-		return &exitError{vmCodes[result.Outcome], fmt.Errorf("vm: guest outcome %q (%s): %s; the end of its kernel log:\n%s",
-			result.Outcome, result.Accelerator, result.Detail, tail(result.KernelLog, 20))}
+		return &exitError{vmCodes[result.Outcome], fmt.Errorf("vm: guest outcome %q (%s): %s; %s",
+			result.Outcome, result.Accelerator, result.Detail, lastWords(result))}
 	case result.ExitCode != 0:
 		return &exitError{code: result.ExitCode}
 	}
