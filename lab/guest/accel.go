@@ -6,6 +6,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,7 +88,7 @@ func chooseAccelerator(spec machineSpec, memory findings, unusable error) (accel
 // there was none.
 func accelerated(ctx context.Context, spec machineSpec, boot func(acceleration) (*run, error)) (*run, error) {
 	memory := userFindings()
-	choice, err := chooseAccelerator(spec, memory, openKVM("/dev/kvm"))
+	choice, err := chooseAccelerator(spec, memory, openKVM(cmp.Or(spec.Kernel.kvm, "/dev/kvm")))
 	if err != nil {
 		return nil, err
 	}

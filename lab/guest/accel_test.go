@@ -4,9 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestChooseAccelerator(t *testing.T) {
@@ -47,6 +50,24 @@ func TestChooseAccelerator(t *testing.T) {
 				t.Errorf("error is %v, want %q", err, tt.err)
 			}
 		})
+	}
+}
+
+// What is not root's may not be opened by others; a thread that has another
+// user's rights to files ends with its goroutine.
+func TestOpenKVMWithoutPermission(t *testing.T) {
+	device := filepath.Join(t.TempDir(), "kvm")
+	if err := os.WriteFile(device, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	denied := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		_, _ = unix.SetfsuidRetUid(65534)
+		denied <- openKVM(device)
+	}()
+	if err := <-denied; err == nil || err.Error() != "no permission to open "+device {
+		t.Errorf("error is %v", err)
 	}
 }
 

@@ -68,6 +68,9 @@ type Kernel struct {
 	Libs string `json:"libs,omitempty"`
 	// Args are further kernel parameters.
 	Args []string `json:"args,omitempty"`
+
+	// kvm is the device of KVM; default: /dev/kvm. Tests set it.
+	kvm string
 }
 
 // Job is a program to run in a guest, and all it needs there. The program is

@@ -19,6 +19,9 @@ func TestFindCrash(t *testing.T) {
 	}{
 		{"clean.log", "", ""},
 		{"sysrq-panic.log", record.GuestPanic, "Kernel panic - not syncing: sysrq triggered crash"},
+		{"qemu-panic.log", record.GuestPanic, "Kernel panic - not syncing: sysrq triggered crash"},
+		{"qemu-oops.log", record.GuestOops, "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI"},
+		{"qemu-warning.log", record.GuestOops, "WARNING: CPU: 0 PID: 1 at include/linux/skbuff.h:3181 veth_init+0x5/0x1000 [veth]"},
 		{"init-killed.log", record.GuestPanic, "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000200"},
 		{"no-memory-initrd.log", record.GuestPanic, "Failed to allocate 49993880 bytes (the guest has too little memory: raise MemoryMiB)"},
 		{"no-memory-unpack.log", record.GuestPanic, "System is deadlocked on memory (the guest has too little memory: raise MemoryMiB)"},
@@ -41,10 +44,23 @@ func TestFindCrash(t *testing.T) {
 		"general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] SMP",
 		"watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [ip:123]",
 		"BUG: KASAN: slab-out-of-bounds in ip_fragment+0x1/0x2",
+		"WARNING: kernel/sched/core.c:8511 at sched_init+0x20/0x410, CPU#0: swapper/0", // from Linux 6.18 on
 	} {
 		log := "boot\n[    1.000000] " + line + "\nKernel panic - not syncing: Fatal exception\n"
 		if outcome, detail, _ := findCrash([]byte(log)); outcome != record.GuestOops || !strings.Contains(detail, line) {
 			t.Errorf("%q: %s (%s), want an oops", line, outcome, detail)
+		}
+	}
+}
+
+// A kernel that complains of its machine goes on.
+func TestComplaintIsNoCrash(t *testing.T) {
+	for _, line := range []string{
+		"RETBleed: WARNING: Spectre v2 mitigation leaves CPU vulnerable to RETBleed attacks, data leaks possible!",
+		"WARNING: BIOS bug: CPU MTRRs don't cover all of memory, losing 16MB of RAM.",
+	} {
+		if outcome, detail, ok := findCrash([]byte("[    0.100000] " + line + "\n")); ok {
+			t.Errorf("%q: %s (%s)", line, outcome, detail)
 		}
 	}
 }

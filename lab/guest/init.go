@@ -152,6 +152,9 @@ func initRun(frames *frameWriter, order bootOrder) error {
 	if err := initLoopback(); err != nil {
 		return err
 	}
+	if err := initWarnings(); err != nil {
+		return err
+	}
 	before := time.Now()
 	if err := loadModules(order); err != nil {
 		return err
@@ -245,6 +248,15 @@ func initLoopback() error {
 	lo.SetUint16(unix.IFF_UP)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
 		return fmt.Errorf("set lo up: %w", err)
+	}
+	return nil
+}
+
+// initWarnings makes a WARN of the kernel the end of the guest from now on:
+// nobody could trust what such a kernel shows. One of the boot is about hardware.
+func initWarnings() error {
+	if err := os.WriteFile("/proc/sys/kernel/panic_on_warn", []byte("1\n"), 0); err != nil {
+		return fmt.Errorf("let the kernel panic when it warns: %w", err)
 	}
 	return nil
 }

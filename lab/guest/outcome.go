@@ -29,7 +29,7 @@ func crashes() []crash {
 		{record.GuestPanic, line(`Kernel panic - not syncing: Out of memory|System is deadlocked on memory`), memory},
 		{record.GuestOops, line(`Oops: |BUG: unable to handle|kernel BUG at |general protection fault|` +
 			`BUG: (?:KASAN|soft lockup|kernel NULL pointer)|Internal error: |unable to handle kernel|Kernel mode fault at addr|` +
-			`Kernel mode signal|segfault with no mm|[a-z ]+: [0-9a-f]{4} \[#[0-9]+\]`), ""}, // die(): "invalid opcode: 0000 [#1]"
+			`Kernel mode signal|segfault with no mm|WARNING: .*CPU(?:: |#)[0-9]|[a-z ]+: [0-9a-f]{4} \[#[0-9]+\]`), ""}, // die(): "invalid opcode: 0000 [#1]"
 		{record.GuestPanic, line(`Kernel panic - not syncing`), ""},
 	}
 }

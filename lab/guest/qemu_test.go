@@ -41,49 +41,33 @@ func TestQEMUOutcomes(t *testing.T) {
 	asleep := guest.Job{Args: []string{"sleep"}}
 	broken := self("exit", "0")
 	broken.Modules = []string{"veth"}
+	oops, warning := brokenModules(t, "veth", false), brokenModules(t, "veth", true)
 	for _, e := range []ending{
 		{
 			name: "hang at boot", job: asleep, boot: 5 * time.Second, args: []string{"rdinit=" + must(exec.LookPath("sleep")), "--", "1000"},
 			outcome: record.GuestHangBoot, detail: "did not start within 5s", stacks: "NMI: Not continuing",
 		},
-		{name: "oops", job: broken, outcome: record.GuestOops, detail: "invalid opcode: 0000 [#1]"},
+		{name: "oops", job: broken, modules: oops, outcome: record.GuestOops, detail: "invalid opcode: 0000 [#1]"},
+		{name: "warning", job: broken, modules: warning, outcome: record.GuestOops, detail: "WARNING: CPU: 0 PID: 1 at "},
 	} {
-		t.Run(e.name, func(t *testing.T) {
-			k := must(qemuKernel())
-			if e.outcome == record.GuestOops {
-				k.Modules = brokenModules(t, k.Modules, "veth")
-			}
-			e.test(t, k)
-		})
+		t.Run(e.name, func(t *testing.T) { e.test(t, must(qemuKernel())) })
 	}
 }
 
 // brokenModules is a directory with the modules of the channel, and with one
-// whose init function is no valid code.
-func brokenModules(t *testing.T, dir, name string) string {
+// whose init function runs into ud2. That is no valid instruction, or, where the
+// module's table of bugs says so, the place of a WARN.
+func brokenModules(t *testing.T, name string, warning bool) string {
 	t.Helper()
 	broken := t.TempDir()
-	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(must(qemuKernel()).Modules, func(file string, d fs.DirEntry, err error) error {
 		module := strings.HasPrefix(d.Name(), "virtio") || d.Name() == name+".ko" || strings.HasPrefix(d.Name(), "modules.")
 		if err != nil || d.IsDir() || !module {
 			return err
 		}
 		b := must(os.ReadFile(file))
 		if d.Name() == name+".ko" {
-			f := must(elf.NewFile(bytes.NewReader(b)))
-			for _, s := range must(f.Symbols()) {
-				if s.Name == "init_module" {
-					// The first instruction behind the call of ftrace, which is
-					// in turn behind endbr64 where there is one; 06 is no
-					// instruction in 64-bit mode.
-					at := f.Sections[s.Section].Offset + s.Value + 5
-					if b[at-5] == 0xf3 {
-						at += 4
-					}
-					b[at] = 6
-				}
-			}
-			b = unsigned(b)
+			b = breakModule(b, warning)
 		}
 		return os.WriteFile(filepath.Join(broken, d.Name()), b, 0o644)
 	})
@@ -91,6 +75,28 @@ func brokenModules(t *testing.T, dir, name string) string {
 		t.Fatal(err)
 	}
 	return broken
+}
+
+// breakModule puts ud2 and ret behind the call of ftrace with which an init
+// function begins, and on request says in the table's first entry that a WARN is
+// there.
+func breakModule(b []byte, warning bool) []byte {
+	const afterCall = 5
+	f := must(elf.NewFile(bytes.NewReader(b)))
+	for i, s := range must(f.Symbols()) {
+		if s.Name != "init_module" {
+			continue
+		}
+		copy(b[f.Sections[s.Section].Offset+s.Value+afterCall:], "\x0f\x0b\xc3")
+		if warning {
+			address := b[f.Section(".rela__bug_table").Offset:] // struct elf64_rela
+			binary.LittleEndian.PutUint64(address[8:], elf.R_INFO(uint32(i+1), uint32(elf.R_X86_64_PC32)))
+			binary.LittleEndian.PutUint64(address[16:], afterCall)
+			entry := b[f.Section("__bug_table").Offset:] // struct bug_entry
+			binary.LittleEndian.PutUint16(entry[10:], 1) // BUGFLAG_WARNING
+		}
+	}
+	return unsigned(b)
 }
 
 // unsigned cuts off a module's signature, which ends with struct
@@ -169,16 +175,9 @@ exec %s "$@"
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
-// KVM is what the scripts make of it, where there is a /dev/kvm to try.
+// KVM is what the scripts make of it; its device is one that opens.
 func TestAccelerator(t *testing.T) {
-	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
-		f.Close()
-	} else if os.Getenv("PMTULAB_REQUIRE") != "" {
-		t.Fatal(err)
-	} else {
-		t.Skip("needs a /dev/kvm that opens: ", err)
-	}
-	k := must(qemuKernel())
+	k := must(qemuKernel()).WithKVM(os.DevNull)
 	for _, tt := range []struct {
 		name, kvm string
 		reason    string

@@ -24,10 +24,10 @@ const (
 // fetchStacks puts the stacks of a hung guest into the result.
 func (r *run) fetchStacks() {
 	r.log.ask()
-	_ = r.monitor.SetDeadline(time.Now().Add(2 * stacksTimeout))
-	_ = r.console.SetWriteDeadline(time.Now().Add(2 * stacksTimeout))
 	for _, step := range r.machine.stacks(hung{console: r.console, monitor: r.monitor, dir: r.heard().Dir}) {
 		before := r.log.len()
+		_ = r.monitor.SetDeadline(time.Now().Add(stacksTimeout))
+		_ = r.console.SetWriteDeadline(time.Now().Add(stacksTimeout))
 		if err := step(); err != nil {
 			r.result.Stacks = fmt.Appendf(nil, "no more stacks: %v\n", err)
 			break

@@ -101,11 +101,10 @@ const umlName = "guest"
 
 // stacks asks for the blocked tasks through the kernel's management socket.
 func (uml) stacks(h hung) []func() error {
-	socket := filepath.Join(h.dir, umlName, "mconsole")
-	return []func() error{func() error {
-		// 8: show messages of every level.
-		return errors.Join(mconsole(socket, "sysrq 8"), mconsole(socket, "sysrq w"))
-	}}
+	sysrq := func(key string) func() error {
+		return func() error { return mconsole(filepath.Join(h.dir, umlName, "mconsole"), "sysrq "+key) }
+	}
+	return []func() error{sysrq("8"), sysrq("w")} // 8: show messages of every level
 }
 
 // mconsole sends one command to a User-Mode Linux, as struct mconsole_request
