@@ -42,7 +42,7 @@ bench: test-deps build ## every figure that the documentation names, with its fl
 	scripts/bench
 
 .PHONY: soak
-soak: test-deps build ## 300 runs of the report, idle and loaded, 100 guests in QEMU, 1,000 networks up and down
+soak: test-deps build ## 300 runs of the report, 100 guests in QEMU, 1,000 networks up and down, 1,000,000 packets
 	scripts/soak
 
 .PHONY: slurm

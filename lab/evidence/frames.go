@@ -27,8 +27,9 @@ type frames struct {
 	snap        int
 	headersOnly bool
 	// left is how much memory is left, block the last that was allocated.
-	left    int
-	block   []byte
+	left  int
+	block []byte
+	// omitted counts frames that came after a limit.
 	omitted int
 }
 

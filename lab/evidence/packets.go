@@ -223,6 +223,9 @@ func (c *capture) take(slot []byte) {
 		if seen.packet != nil {
 			c.tooMany++
 		}
+		if c.frames != nil {
+			c.frames.omitted++
+		}
 		return
 	}
 	if c.frames != nil {

@@ -16,9 +16,10 @@ type Capture struct {
 	SnapLength int
 	// Redacted tells that payload was cut and that there are no secrets.
 	Redacted bool
-	// Omitted counts frames that would have taken too much memory.
+	// Omitted counts frames that came and would have taken too much memory.
 	Omitted int
-	// Dropped counts frames that the kernel had no room for, by node.
+	// Dropped counts frames that the kernel had no room for, by node: no
+	// interface received them.
 	Dropped map[string]int
 	// Names are what addresses are called: nodes, and "vip".
 	Names map[netip.Addr]string
