@@ -18,8 +18,8 @@ type Capture struct {
 	Redacted bool
 	// Omitted counts frames that came and would have taken too much memory.
 	Omitted int
-	// Dropped counts frames that the kernel had no room for, by node: no
-	// interface received them.
+	// Dropped counts frames that the kernel had no room for, by node. They are
+	// not among those received.
 	Dropped map[string]int
 	// Names are what addresses are called: nodes, and "vip".
 	Names map[netip.Addr]string

@@ -199,9 +199,12 @@ func (f *captureFile) statistics() {
 var evidence = regexp.MustCompile(`^(.*) \(([A-Z][0-9]+(?: (?:to )?[A-Z][0-9]+)*)\)$`)
 
 // comments are what is said about events, by id: the reasons for the class of
-// each request, and what the waits of a stall were for.
+// each request, what was refused, and what the waits of a stall were for.
 func comments(r record.Result) map[string][]string {
 	out := map[string][]string{}
+	say := func(id, request, format string, args ...any) {
+		out[id] = append(out[id], "request "+request+": "+fmt.Sprintf(format, args...))
+	}
 	for _, q := range r.Requests {
 		for _, reason := range q.ClassReasons {
 			found := evidence.FindStringSubmatch(reason)
@@ -209,17 +212,43 @@ func comments(r record.Result) map[string][]string {
 				continue
 			}
 			for id := range strings.FieldsSeq(strings.ReplaceAll(found[2], " to ", " ")) {
-				out[id] = append(out[id], fmt.Sprintf("request %s: %s", q.Name, found[1]))
+				say(id, q.Name, "%s", found[1])
+				icmp, packets := refused(r.Timeline, id)
+				for _, p := range packets {
+					say(p, q.Name, "refused by %s, mtu %d (%s)", icmp.Source, icmp.ICMP.MTU, id)
+				}
 			}
 		}
 	}
 	for _, s := range r.Stalls {
 		for _, w := range s.Waits {
 			if text, n := waitText[w.Kind], len(w.Evidence); text != "" && n > 0 {
-				id := w.Evidence[n-1]
-				out[id] = append(out[id], fmt.Sprintf("request %s: waited %.1f ms for %s", s.Request, w.Ms, text))
+				say(w.Evidence[n-1], s.Request, "waited %.1f ms for %s", w.Ms, text)
 			}
 		}
 	}
 	return out
+}
+
+// refused are the ids of the packets that the event id, if it is an ICMP
+// frag-needed, is about, one for each interface that they came by. What a
+// kernel refuses of its own came by none.
+func refused(timeline []record.Event, id string) (icmp *record.Packet, ids []string) {
+	n := slices.IndexFunc(timeline, func(e record.Event) bool { return e.ID == id })
+	if n < 0 || !timeline[n].Packet.FragNeeded() {
+		return nil, nil
+	}
+	icmp = timeline[n].Packet
+	from, to, ok := icmp.ICMP.Quoted.Endpoints()
+	if !ok {
+		return icmp, nil
+	}
+	for _, e := range timeline[:n] {
+		source, destination, ok := e.Packet.Endpoints()
+		if ok && source == from && destination == to &&
+			e.Packet.TCP.Seq == icmp.ICMP.Quoted.TCP.Seq && e.Packet.Length == icmp.ICMP.Quoted.Length {
+			ids = append(ids, e.ID)
+		}
+	}
+	return icmp, ids
 }
