@@ -203,8 +203,10 @@ func compareCounters(a, b observations) []record.Change {
 		if x == nil || y == nil {
 			continue // its request was not made
 		}
-		if p := uTest(x, y) * float64(len(counters)); p < alpha {
-			changes = append(changes, record.Change{Name: k.String(), Old: median(x), New: median(y), P: &p})
+		change := record.Change{Name: k.String(), Old: median(x), New: median(y)}
+		if p := uTest(x, y) * float64(len(counters)); p < alpha && change.Old != change.New {
+			change.P = &p
+			changes = append(changes, change)
 		}
 	}
 	slices.SortStableFunc(changes, func(a, b record.Change) int { return cmp.Compare(*a.P, *b.P) })
