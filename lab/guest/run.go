@@ -51,7 +51,7 @@ func boot(ctx context.Context, k Kernel, job Job) (Result, error) {
 		return nothing, err
 	}
 	job.BootTimeout = cmp.Or(job.BootTimeout, m.bootTimeout())
-	k.Args = append(slices.Clone(k.Args), seedParameter+hex.EncodeToString(randomBytes(64)))
+	k.Args = slices.Insert(slices.Clone(k.Args), 0, seedParameter+hex.EncodeToString(randomBytes(64)))
 	spec := machineSpec{Kernel: k, MemoryMiB: job.memoryMiB()}
 	if spec.Program, err = m.program(); err != nil {
 		return nothing, err
