@@ -29,10 +29,12 @@ const (
 	slotAddress = 32
 	blockSize   = 64 << 10
 	// A node has a ring of 4 MiB of kernel memory that cannot be swapped out,
-	// 16384 slots for headers, half of which may wait to be released; large
-	// labs share 32 MiB, but 256 KiB and 256 slots are the least.
-	mostRing, leastRing, leastSlots = 4 << 20, 256 << 10, 256
-	memory                          = 32 << 20
+	// 16384 slots for headers, half of which may wait to be released, or more
+	// for 1024 large slots; all nodes share 32 MiB, but 256 KiB and 256 slots
+	// are the least.
+	fullRing, fullSlots   = 4 << 20, 1024
+	leastRing, leastSlots = 256 << 10, 256
+	memory                = 32 << 20
 )
 
 // slotSize is the size of a slot that holds the first snap bytes of a frame, or
@@ -46,7 +48,7 @@ func slotSize(snap int) int {
 // ringSlots is the number of slots of a size for each of a number of nodes.
 func ringSlots(nodes, slot int) int {
 	share := memory / max(1, nodes) / blockSize * blockSize
-	return max(min(share, mostRing), leastRing, leastSlots*slot) / slot
+	return max(min(share, max(fullRing, fullSlots*slot)), leastRing, leastSlots*slot) / slot
 }
 
 // capture is the packet source of one node. It is for one goroutine at a time.

@@ -13,7 +13,9 @@ func TestRingAndSlots(t *testing.T) {
 		{3, 2048, 2048},
 		{50, 2048, 320},
 		{500, 2048, 256},
-		{3, 16384, 256},
+		{1, 16384, 1024},
+		{3, 16384, 680},
+		{50, 16384, 256},
 	} {
 		got := ringSlots(c.nodes, c.slot)
 		if got != c.want {

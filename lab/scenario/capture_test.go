@@ -16,6 +16,15 @@ func TestSnapLength(t *testing.T) {
 			t.Errorf("MTU %d: %d bytes, want %d", c.mtu, got, c.want)
 		}
 	}
+	for name, want := range map[string]int{
+		"tx-checksumming": 1514, "tcp-segmentation-offload": 16384,
+		"generic-segmentation-offload": 16384, "generic-receive-offload": 16384,
+	} {
+		links := []record.Link{{MTU: 1500}, {MTU: 1500, Offloads: map[string]bool{name: true}}}
+		if got := snapLength(links); got != want {
+			t.Errorf("%s: %d bytes, want %d", name, got, want)
+		}
+	}
 }
 
 func TestNames(t *testing.T) {
