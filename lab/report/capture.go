@@ -67,7 +67,7 @@ func (f *captureFile) head(application string) {
 		}))
 	}
 	f.write(pcapng.AppendInterface(f.buffer, pcapng.Interface{
-		Name: "pmtulab", Description: "steps of the scenario, and samples of sockets", Link: pcapng.UpperPDU,
+		Name: "pmtulab", Description: "steps of the scenario, PMTU exceptions, samples of sockets", Link: pcapng.UpperPDU,
 	}))
 	if len(f.capture.Names) > 0 {
 		var names []pcapng.Name
@@ -145,8 +145,8 @@ func (f *captureFile) packets() {
 	}
 }
 
-// messages are what happened beside packets: the steps, the outcomes, and
-// samples of sockets that are evidence.
+// messages are what happened beside packets: the steps, the outcomes, what nodes
+// learned about paths, and samples of sockets that are evidence.
 func (f *captureFile) messages() []pcapng.Packet {
 	var out []pcapng.Packet
 	say := func(at record.Ms, text string, comments []string) {
