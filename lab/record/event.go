@@ -22,7 +22,8 @@ func (m Ms) Duration() time.Duration {
 // set, except for steps, which have only Text.
 type Event struct {
 	// ID is the letter of the source and a number: P12 packet, S7 socket,
-	// R2 route, C4 counter, T1 step of the scenario. Unique within a Result.
+	// K3 call of a kernel function, R2 route, C4 counter, T1 step of the
+	// scenario. Unique within a Result.
 	ID string `json:"id"`
 	// At is the moment of the event.
 	At Ms `json:"at_ms"`
@@ -38,6 +39,7 @@ type Event struct {
 	Packet *Packet `json:"packet,omitempty"`
 	Socket *Socket `json:"socket,omitempty"`
 	Route  *Route  `json:"route,omitempty"`
+	Call   *Call   `json:"call,omitempty"`
 	// Text is one line for people; derived from the rest, except for steps.
 	Text string `json:"text,omitempty"`
 }
