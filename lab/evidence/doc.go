@@ -3,14 +3,15 @@
 // touches a socket, because any of these changes the outcome of a path-MTU
 // experiment.
 //
-// Four sources are read:
+// Five sources are read:
 //   - counters: /proc/net/snmp, snmp6, netstat and the totals of IPVS;
 //   - PMTU exceptions: a dump of the cloned routes (RTM_GETROUTE);
 //   - sockets: samples of TCP sockets through inet_diag;
 //   - packets: a memory-mapped AF_PACKET ring in each node. What is decoded of
-//     them is an event; their bytes are kept when asked for.
+//     them is an event; their bytes are kept when asked for;
+//   - kernel functions: kprobes, when asked for and where there are any.
 //
-// An [Observer] brings sockets and packets into one stream of record.Event on
+// An [Observer] brings sockets, packets and calls into one stream of record.Event on
 // one clock. Counters and exceptions can also be read on their own.
 //
 // # Threads and namespaces

@@ -45,6 +45,10 @@ type Config struct {
 	// HeadersOnly leaves the payload of packets out of Evidence.Capture, also
 	// of those that others quote.
 	HeadersOnly bool
+	// Functions has calls of kernel functions in the nodes observed, where this
+	// machine lets them be probed; Evidence.Probes tells. The probes cost the
+	// whole machine some microseconds for each call.
+	Functions bool
 }
 
 // drainInterval is how often the packet rings are emptied: 8192 packets in it,
@@ -57,14 +61,16 @@ const maxStep = time.Millisecond
 
 // Evidence is what an Observer saw.
 type Evidence struct {
-	// Events are packets, samples and steps in time order. Their ids (P1, S1,
-	// T1, …) count up in the same order.
+	// Events are packets, samples, calls and steps in time order. Their ids
+	// (P1, S1, K1, T1, …) count up in the same order.
 	Events []record.Event
 	// Exceptions are the PMTU exceptions of all nodes at the time of Stop.
 	Exceptions []record.Exception
 	// Losses is empty when the evidence is complete.
 	Losses  []record.Loss
 	Figures record.Figures
+	// Probes tells which functions were watched; nil without Config.Functions.
+	Probes *record.Probes
 	// Capture holds the packets themselves; nil without Config.SnapLength.
 	Capture *record.Capture
 }
@@ -77,8 +83,10 @@ type Observer struct {
 	sampler *sampler
 	sources []*source
 	frames  *frames
-	cancel  context.CancelFunc
-	workers sync.WaitGroup
+	// functions is nil when nobody asked for them.
+	functions *functions
+	cancel    context.CancelFunc
+	workers   sync.WaitGroup
 
 	// mu guards all below and the sources' packets and counter files.
 	mu       sync.Mutex
@@ -135,6 +143,9 @@ func Start(ctx context.Context, c Config) (*Observer, error) {
 			return nil, errors.Join(fmt.Errorf("observe %s: %w", s.name, err), o.closeSources())
 		}
 		o.sampler.nodes[s.name] = s.diag
+	}
+	if c.Functions {
+		o.functions = watchFunctions(c.Nodes)
 	}
 	ctx, o.cancel = context.WithCancel(ctx)
 	o.workers.Go(func() { o.sampler.run(ctx) })
@@ -332,6 +343,9 @@ func (o *Observer) Stop() (Evidence, error) {
 	sampling := e.Figures.Sampling
 	o.sampler.finish(&e)
 	e.Figures.Sampling += sampling
+	if o.functions != nil {
+		errs = append(errs, o.functions.finish(&e, &o.clock))
+	}
 	e.Figures.Alignment = record.Millis(step.Abs() + uncertainty)
 	e.Figures.Draining = record.Millis(o.draining)
 	order(e.Events)
@@ -345,7 +359,7 @@ func (o *Observer) Stop() (Evidence, error) {
 // order sorts events by time and numbers them.
 func order(events []record.Event) {
 	slices.SortStableFunc(events, func(a, b record.Event) int { return cmp.Compare(a.At, b.At) })
-	var packets, samples, routes, steps int
+	var packets, samples, routes, calls, steps int
 	number := func(letter string, n *int) string {
 		*n++
 		return letter + strconv.Itoa(*n)
@@ -358,6 +372,8 @@ func order(events []record.Event) {
 			e.ID = number("S", &samples)
 		case e.Route != nil:
 			e.ID = number("R", &routes)
+		case e.Call != nil:
+			e.ID = number("K", &calls)
 		default:
 			e.ID = number("T", &steps)
 		}

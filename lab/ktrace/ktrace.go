@@ -221,6 +221,21 @@ func (t types) args(f function) (string, error) {
 	return strings.Join(args, " "), nil
 }
 
+// Functions are the names of the functions that are watched, and of those that
+// this kernel does not let be probed, with the watched one that tells of each,
+// or nothing.
+func (t *Trace) Functions() (watched []string, instead map[string]string) {
+	instead = map[string]string{}
+	for _, f := range functions() {
+		if slices.ContainsFunc(t.probes, func(p probe) bool { return p.name == f.name }) {
+			watched = append(watched, f.name)
+		} else {
+			instead[f.name] = f.instead
+		}
+	}
+	return watched, instead
+}
+
 // Drain takes over what the probes have recorded so far. It costs about as much
 // processor time as the recording: the kernel writes stacks as text.
 func (t *Trace) Drain() error {

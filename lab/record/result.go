@@ -47,6 +47,8 @@ type Result struct {
 	Losses []Loss `json:"losses,omitempty"`
 	// Figures tell how good the evidence is, and what it cost.
 	Figures Figures `json:"figures"`
+	// Probes tells which kernel functions were watched.
+	Probes *Probes `json:"probes,omitempty"`
 	// Arithmetic shows where the MTU and MSS figures come from.
 	Arithmetic []string `json:"arithmetic,omitempty"`
 	// Conclusion explains the run in a few sentences.
@@ -257,11 +259,21 @@ const ClockLoss = "clock"
 
 // Loss is evidence that is known to be missing, or not to be trusted.
 type Loss struct {
-	// Source is what it is missing from: packets, sockets, traffic; or clock.
+	// Source is what it is missing from: packets, sockets, functions, traffic;
+	// or clock.
 	Source string `json:"source"`
 	Node   string `json:"node,omitempty"`
 	Count  int    `json:"count"`
 	Detail string `json:"detail,omitempty"`
+	// From and To are the time that it is missing from; To is 0 where that is
+	// not known, and may be any time.
+	From Ms `json:"from_ms,omitzero"`
+	To   Ms `json:"to_ms,omitzero"`
+}
+
+// Touches tells whether l may be of the time of request q.
+func (l Loss) Touches(q Request) bool {
+	return l.To == 0 || l.To >= q.Wrote && (q.Ended == 0 || l.From <= q.Ended)
 }
 
 // String is l as a reason why a result is inconclusive.

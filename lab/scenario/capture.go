@@ -11,7 +11,7 @@ import (
 
 // observation is what to observe, and whether to keep the packets themselves.
 func (r *run) observation() evidence.Config {
-	c := evidence.Config{Nodes: observed(r.lab), Origin: r.started}
+	c := evidence.Config{Nodes: observed(r.lab), Origin: r.started, Functions: true}
 	if r.options.Capture != nil {
 		c.SnapLength, c.HeadersOnly = snapLength(r.result.Links), r.options.Redact
 	}

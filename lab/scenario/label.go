@@ -8,11 +8,16 @@ import (
 	"github.com/pmtulab/pmtulab/lab/record"
 )
 
-// label writes the connection and leg that each packet belongs to into events,
-// and the MSS options of the SYNs into the connection.
+// label writes the connection and leg that each packet and call belongs to into
+// events, and the MSS options of the SYNs into the connection.
 func label(c *record.Connection, events []record.Event) {
 	for i := range events {
 		e := &events[i]
+		if e.Call != nil && e.Connection == "" {
+			if name, leg, _ := belongs(c, e.Call.Source, e.Call.Destination, false); leg != nil {
+				e.Connection, e.Leg = c.Name, name
+			}
+		}
 		if e.Packet == nil || e.Connection != "" {
 			continue
 		}

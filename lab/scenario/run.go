@@ -249,7 +249,7 @@ func (r *run) gather() error {
 	}
 	r.result.Timeline, r.result.Exceptions = seen.Events, seen.Exceptions
 	r.result.Losses = append(r.result.Losses, seen.Losses...)
-	r.result.Figures = seen.Figures
+	r.result.Figures, r.result.Probes = seen.Figures, seen.Probes
 	r.capture = seen.Capture
 	return errors.Join(errs...)
 }
@@ -318,9 +318,17 @@ func (r *run) judge(err error) {
 		}
 	}
 	for _, loss := range r.result.Losses {
+		if !r.matters(loss) {
+			continue
+		}
 		r.result.Verdict = record.Inconclusive
 		r.result.Reasons = append(r.result.Reasons, loss.String())
 	}
+}
+
+// matters tells whether a loss may be of the time of some request.
+func (r *run) matters(loss record.Loss) bool {
+	return loss.To == 0 || slices.ContainsFunc(r.result.Requests, loss.Touches)
 }
 
 // release is the running kernel's release, uname -r.
