@@ -3,6 +3,7 @@
 package evidence
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,6 +20,11 @@ type functions struct {
 	trace  *ktrace.Trace
 	nodes  map[uint32]string
 	probes record.Probes
+	// missed counts calls by function, as far as they are among the losses;
+	// checked is when they were counted.
+	missed  map[string]int
+	checked record.Ms
+	losses  []record.Loss
 }
 
 // watchFunctions never fails: an observer goes on without what a machine does
@@ -61,6 +67,7 @@ func (f *functions) finish(e *Evidence, clock *clock) error {
 	if f.trace == nil {
 		return nil
 	}
+	missed := f.check(clock.now())
 	seen, err := f.trace.Stop()
 	f.probes.Records = seen.Records
 	for _, c := range seen.Calls {
@@ -75,10 +82,26 @@ func (f *functions) finish(e *Evidence, clock *clock) error {
 		}
 		e.Losses = append(e.Losses, loss)
 	}
-	if seen.Missed > 0 {
-		e.Losses = append(e.Losses, record.Loss{Source: "functions", Count: seen.Missed, Detail: "calls came while a probe was at work"})
+	e.Losses = append(e.Losses, f.losses...)
+	return errors.Join(missed, err)
+}
+
+// check counts the calls that were missed since it was called last, up to now.
+func (f *functions) check(now record.Ms) error {
+	if f == nil || f.trace == nil {
+		return nil
 	}
-	return err //nolint:wrapcheck // it names the trace
+	missed, err := f.trace.Missed()
+	for function, n := range missed {
+		if more := n - f.missed[function]; more > 0 {
+			f.losses = append(f.losses, record.Loss{
+				Source: "functions", Count: more, From: f.checked, To: now,
+				Detail: "calls of " + function + " came while a probe was at work",
+			})
+		}
+	}
+	f.missed, f.checked = missed, now
+	return err //nolint:wrapcheck // it says what was tried
 }
 
 // FunctionsNeed is what watching kernel functions needs; without it an Observer

@@ -270,7 +270,7 @@ func (o *Observer) Snapshot() (Counters, error) {
 		}
 		counters[s.name] = read
 	}
-	return counters, nil
+	return counters, o.functions.check(o.clock.now())
 }
 
 // Exceptions dumps the PMTU exceptions of all nodes, see the function of that

@@ -40,9 +40,8 @@ type Calls struct {
 	// Calls are in the order of their beginnings.
 	Calls []Call
 	Gaps  []Gap
-	// Records counts what the probes told, kept or not; Missed what they could
-	// not tell because they were hit within one another.
-	Records, Missed int
+	// Records counts what the probes told, kept or not.
+	Records int
 }
 
 // Trace watches functions from Start to Stop. It is for one goroutine at a time.
@@ -265,10 +264,8 @@ func (t *Trace) Drain() error {
 // Stop ends the watch, removes the probes and returns what they saw. With an
 // error, what could be had is returned all the same.
 func (t *Trace) Stop() (Calls, error) {
-	errs := []error{t.set(filepath.Join("events", t.name, "enable"), "0"), t.Drain()}
-	missed, err := t.missed()
-	errs = append(errs, err, t.close())
-	calls := Calls{Calls: t.calls(), Records: len(t.trace.hits), Missed: missed}
+	errs := []error{t.set(filepath.Join("events", t.name, "enable"), "0"), t.Drain(), t.close()}
+	calls := Calls{Calls: t.calls(), Records: len(t.trace.hits)}
 	for _, g := range t.trace.gaps {
 		calls.Gaps = append(calls.Gaps, Gap{g.after, g.before, g.count})
 	}
@@ -282,8 +279,7 @@ func (t *Trace) close() error {
 	}
 	if t.lock >= 0 {
 		groups, err := t.fs.groups()
-		// The lock keeps the instance busy.
-		errs = append(errs, err, unix.Close(t.lock), t.fs.remove(t.name, groups[t.name]))
+		errs = append(errs, err, t.fs.remove(t.name, groups[t.name]), unix.Close(t.lock))
 	}
 	t.fs.close()
 	if err := errors.Join(errs...); err != nil {
@@ -292,30 +288,35 @@ func (t *Trace) close() error {
 	return nil
 }
 
-// missed counts the calls that our probes could not record. The kernel's
-// statistics do not name groups, but are in the order of the definitions.
-func (t *Trace) missed() (int, error) {
+// Missed counts, by function, the calls since Start that could not be recorded,
+// or not with what they returned, since a probe was at work on that processor.
+// The kernel's statistics do not name groups, but are in the order of the
+// definitions.
+func (t *Trace) Missed() (map[string]int, error) {
 	events, err := os.ReadFile(filepath.Join(t.fs.dir, "kprobe_events"))
 	if err != nil {
-		return 0, fmt.Errorf("count the missed calls: %w", err)
+		return nil, fmt.Errorf("count the missed calls: %w", err)
 	}
 	profile, err := os.ReadFile(filepath.Join(t.fs.dir, "kprobe_profile"))
 	if err != nil {
-		return 0, fmt.Errorf("count the missed calls: %w", err)
+		return nil, fmt.Errorf("count the missed calls: %w", err)
 	}
-	total := 0
+	missed := map[string]int{}
 	lines := strings.Split(string(profile), "\n")
 	for i, definition := range strings.Split(string(events), "\n") {
-		if i < len(lines) && strings.Contains(definition, ":"+t.name+"/") {
-			fields := strings.Fields(lines[i]) // EVENT HITS MISSED
-			n, err := strconv.Atoi(fields[len(fields)-1])
-			if err != nil {
-				return total, fmt.Errorf("count the missed calls: %w", err)
-			}
-			total += n
+		if i >= len(lines) || !strings.Contains(definition, ":"+t.name+"/") {
+			continue
+		}
+		fields := strings.Fields(lines[i]) // EVENT HITS MISSED
+		n, err := strconv.Atoi(fields[len(fields)-1])
+		if err != nil {
+			return missed, fmt.Errorf("count the missed calls: %w", err)
+		}
+		if n > 0 {
+			missed[strings.TrimSuffix(fields[0], returnSuffix)] += n
 		}
 	}
-	return total, nil
+	return missed, nil
 }
 
 // calls joins entries with returns and keeps the calls worth telling.
