@@ -22,6 +22,8 @@ type function struct {
 	only string
 	// keep tells the calls that are worth telling; nil keeps all.
 	keep func(Call) bool
+	// refuses has only calls that sent an ICMP be told.
+	refuses bool
 	// instead is the function that tells of this one where the compiler has
 	// inlined it.
 	instead string
@@ -115,11 +117,11 @@ func functions() []function {
 		},
 		{
 			name: "ip_vs_tunnel_xmit", params: []string{"skb"}, space: "skb." + deviceSpace, ends: packetEnds("skb"),
-			values: []value{{"len", "skb.len", false}},
+			values: []value{{"len", "skb.len", false}}, refuses: true,
 		},
 		{
 			name: "ensure_mtu_is_adequate", params: []string{"ipvs", "skb_af", "rt_mode", "ipvsh", "skb"},
-			space: "skb." + deviceSpace, ends: packetEnds("skb"), instead: "ip_vs_tunnel_xmit",
+			space: "skb." + deviceSpace, ends: packetEnds("skb"), refuses: true, instead: "ip_vs_tunnel_xmit",
 		},
 		{
 			name: "__icmp_send", params: []string{"skb_in", "type", "code", "info"}, space: "skb_in." + deviceSpace, ends: packetEnds("skb_in"),

@@ -150,6 +150,17 @@ func (t *Trace) add(types types, f function) error {
 		return err
 	}
 	p := probe{function: f}
+	// Of two probes in one place the later is hit first, and a return probe puts
+	// an address of its own on the stack.
+	if f.returns != "" {
+		p.symbol, err = t.define(fmt.Sprintf("r%d", instances), f.name+returnSuffix, f.name, "sp=$stack:u64 returned=$retval:"+f.returns)
+		if err != nil || p.symbol == "" {
+			return err
+		}
+		if err := t.filter(f.name+returnSuffix, "returned != 0"); err != nil {
+			return err
+		}
+	}
 	if p.symbol, err = t.define("p", f.name, f.name, args); err != nil || p.symbol == "" {
 		return err
 	}
@@ -158,14 +169,7 @@ func (t *Trace) add(types types, f function) error {
 	if f.only != "" {
 		filter += " && " + f.only
 	}
-	if err := t.filter(f.name, filter); err != nil || f.returns == "" {
-		return err
-	}
-	_, err = t.define(fmt.Sprintf("r%d", instances), f.name+returnSuffix, p.symbol, "sp=$stack:u64 returned=$retval:"+f.returns)
-	if err != nil {
-		return err
-	}
-	return t.filter(f.name+returnSuffix, "returned != 0")
+	return t.filter(f.name, filter)
 }
 
 // define adds a probe to our group and returns the symbol that the kernel let it
@@ -319,63 +323,12 @@ func (t *Trace) Missed() (map[string]int, error) {
 	return missed, nil
 }
 
-// calls joins entries with returns and keeps the calls worth telling.
-func (t *Trace) calls() []Call {
-	functions := map[string]probe{}
-	for _, p := range t.probes {
-		functions[p.name] = p
-	}
-	var all []Call
-	// Of each function the latest call of a thread with a stack pointer; idle
-	// processors have one thread number.
-	type frame struct {
-		function    string
-		thread, cpu int
-		sp          int64
-	}
-	open := map[frame]int{}
-	at := func(h hit, function string) frame {
-		f := frame{function, h.thread, 0, h.values["sp"]}
-		if h.thread == 0 {
-			f.cpu = h.cpu
-		}
-		return f
-	}
-	for _, h := range t.trace.hits {
-		if name, ok := strings.CutSuffix(h.event, returnSuffix); ok {
-			if p, ok := functions[name]; ok {
-				// The return address is gone from the stack, and kernels
-				// differ in what they have put there instead.
-				key := at(h, p.name)
-				for _, back := range []int64{0, 8, 16} {
-					key.sp = h.values["sp"] - back
-					if i, ok := open[key]; ok {
-						returned := h.values["returned"]
-						all[i].Returned = &returned
-						delete(open, key)
-						break
-					}
-				}
-			}
-			continue
-		}
-		p, ok := functions[h.event]
-		space := uint32(h.values["space"])
-		if !ok || !slices.Contains(t.spaces, space) {
-			continue
-		}
-		open[at(h, p.name)] = len(all)
-		all = append(all, Call{At: h.at, Space: space, Call: p.call(h)})
-	}
-	return slices.DeleteFunc(all, func(c Call) bool {
-		keep := functions[c.Function].keep
-		return keep != nil && !keep(c)
-	})
-}
-
 // call is what a hit of p tells.
 func (p probe) call(h hit) record.Call {
 	c := record.Call{Function: p.name, Stack: h.stack}
+	if len(c.Stack) == 0 {
+		c.Stack = []string{p.symbol} // all that is known
+	}
 	for _, v := range p.values {
 		n := h.values[v.name]
 		if v.network {

@@ -67,7 +67,7 @@ func (f *captureFile) head(application string) {
 		}))
 	}
 	f.write(pcapng.AppendInterface(f.buffer, pcapng.Interface{
-		Name: "pmtulab", Description: "steps of the scenario, PMTU exceptions, samples of sockets", Link: pcapng.UpperPDU,
+		Name: "pmtulab", Description: "steps of the scenario, PMTU exceptions, calls of kernel functions, samples of sockets", Link: pcapng.UpperPDU,
 	}))
 	if len(f.capture.Names) > 0 {
 		var names []pcapng.Name
@@ -146,7 +146,8 @@ func (f *captureFile) packets() {
 }
 
 // messages are what happened beside packets: the steps, the outcomes, what nodes
-// learned about paths, and samples of sockets that are evidence.
+// learned about paths, calls of kernel functions with their stacks, and samples
+// of sockets that are evidence.
 func (f *captureFile) messages() []pcapng.Packet {
 	var out []pcapng.Packet
 	say := func(at record.Ms, text string, comments []string) {
@@ -161,6 +162,8 @@ func (f *captureFile) messages() []pcapng.Packet {
 			say(e.At, fmt.Sprintf("socket of connection %s in %s: %s", e.Connection, e.Node, e.Text), comments)
 		case e.Route != nil:
 			say(e.At, fmt.Sprintf("%s: %s", e.Node, routeText(e.Route)), comments)
+		case e.Call != nil:
+			say(e.At, fmt.Sprintf("kernel of %s: %s", e.Node, e.Call.Text()), append(comments, strings.Join(e.Call.Stack, "\n")))
 		case e.Packet == nil && e.Socket == nil:
 			say(e.At, e.Text, comments)
 		}

@@ -14,8 +14,10 @@ import (
 type eventRow struct {
 	// Anchor is ID where it is unique and of the usual form, else empty.
 	ID, Anchor, At, Where, Connection, Text string
-	// Kind is step, packet, icmp, socket or stalled.
+	// Kind is step, packet, icmp, socket, stalled or call.
 	Kind string
+	// Stack is that of a call.
+	Stack []string
 }
 
 // events lists the timeline, and notes which ids are in the list.
@@ -40,6 +42,8 @@ func (p *page) events() {
 			if e.Packet.ICMP != nil {
 				row.Kind = "icmp"
 			}
+		case e.Call != nil:
+			row.Kind, row.Text, row.Stack = "call", e.Call.Text(), e.Call.Stack
 		case e.Socket != nil:
 			row.Kind, row.Text = "socket", socketText(e.Socket)
 			if diagnosis.Stalled(e.Socket) {

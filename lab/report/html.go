@@ -74,6 +74,8 @@ type page struct {
 	// what makes it again.
 	Place, Lede, Command string
 	Unmet                []record.Expectation
+	// Watched says which kernel functions were.
+	Watched []string
 	// Spans are the requests on one scale of Scale, Ticks the marks on it.
 	Spans []ladder.Span
 	Ticks []mark
@@ -115,6 +117,7 @@ func newPage(r record.Result) page {
 		listed: map[string]bool{},
 	}
 	p.events()
+	p.Watched = probes(p.Probes)
 	var length record.Ms
 	p.Spans, length = ladder.Scale(r)
 	p.Ticks = scaleMarks(length)

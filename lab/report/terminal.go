@@ -180,6 +180,8 @@ func (t *terminal) story(q record.Request) []string {
 			s := e.Socket
 			lines = append(lines, fmt.Sprintf("%s  socket: %s timer, %.0f ms left; unacked %d, notsent %d, mss %d, pmtu %d  %s",
 				at(e.At), s.Timer, s.Expires, s.Unacked, s.NotSent, s.SendMSS, s.PMTU, t.faint(e.ID)))
+		case e.Call != nil:
+			lines = append(lines, t.faint(fmt.Sprintf("%s  kernel of %s: %s  %s", at(e.At), e.Node, e.Call.Text(), e.ID)))
 		case p == nil || p.Out && p.Inner != nil:
 			continue
 		case p.FragNeeded() && !p.Out && quotesLocal(p, wire):
@@ -387,8 +389,27 @@ func (t *terminal) evidence() {
 	if n := len(t.Losses); n > 0 {
 		lost = t.paint(red, fmt.Sprintf("losses: %d", n))
 	}
-	t.section("Evidence", append(lines, fmt.Sprintf("%d packets, times exact to %.2f ms; %d socket samples, at most %.1f ms apart; %s",
-		f.Packets, f.Alignment, f.Samples, f.MaxGap, lost))...)
+	t.section("Evidence", slices.Concat(lines, []string{fmt.Sprintf("%d packets, times exact to %.2f ms; %d socket samples, at most %.1f ms apart; %s",
+		f.Packets, f.Alignment, f.Samples, f.MaxGap, lost)}, probes(t.Probes))...)
+}
+
+// probes says which kernel functions were watched.
+func probes(p *record.Probes) []string {
+	switch {
+	case p == nil:
+		return nil
+	case p.Unavailable != "":
+		return []string{"kernel functions were not watched: " + p.Unavailable}
+	}
+	lines := []string{fmt.Sprintf("%d kernel functions watched, attached in %.1f s, %d records", len(p.Functions), p.Attach/1000, p.Records)}
+	for _, name := range slices.Sorted(maps.Keys(p.Instead)) {
+		line := name + " cannot be probed in this kernel"
+		if neighbour := p.Instead[name]; neighbour != "" {
+			line += "; " + neighbour + " tells of it"
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 func (t *terminal) expectations() {
