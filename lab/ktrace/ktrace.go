@@ -80,32 +80,33 @@ const (
 // Start watches the functions in the network namespaces with these inode numbers,
 // at least one. It needs root, tracefs, kprobes and BTF. The caller calls Stop.
 func Start(spaces []uint32) (*Trace, error) {
-	spec, err := btf.LoadKernelSpec()
+	fs, err := openTracefs()
 	if err != nil {
-		return nil, fmt.Errorf("read the types of the kernel (BTF): %w", err)
-	}
-	t := &Trace{spaces: spaces, trace: newTrace(), pipe: -1, lock: -1}
-	if t.fs, err = openTracefs(); err != nil {
 		return nil, err
 	}
-	if err := t.start(types{spec}); err != nil {
+	t := &Trace{fs: fs, spaces: spaces, trace: newTrace(), pipe: -1, lock: -1}
+	if err := t.start(mostBuffer); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
 }
 
-func (t *Trace) start(types types) error {
+// start has a buffer of at most so many bytes for each processor.
+func (t *Trace) start(buffer int) error {
 	if err := t.fs.reap(); err != nil {
-		return fmt.Errorf("remove the probes of a killed process: %w", err)
+		return fmt.Errorf("remove the probes of killed processes: %w", err)
+	}
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("read the types of the kernel (BTF): %w", err)
 	}
 	name := fmt.Sprintf("%s%d_%08x", prefix, os.Getpid(), rand.Uint32())
-	var err error
 	if t.lock, err = t.fs.own(name); err != nil {
 		return fmt.Errorf("make an instance of tracefs: %w", err)
 	}
 	t.name = name
 	for _, f := range functions() {
-		if err := t.add(types, f); err != nil {
+		if err := t.add(types{spec}, f); err != nil {
 			return fmt.Errorf("probe %s: %w", f.name, err)
 		}
 	}
@@ -116,7 +117,7 @@ func (t *Trace) start(types types) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a bad pattern
 	}
-	buffer := max(leastBuffer, min(mostBuffer, memory/max(1, len(processors))))
+	buffer = min(buffer, max(leastBuffer, memory/max(1, len(processors))))
 	for _, setting := range []struct{ file, value string }{
 		{"trace_clock", "mono"},
 		{"buffer_size_kb", strconv.Itoa(buffer >> 10)},

@@ -3,6 +3,7 @@ package record
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -271,9 +272,12 @@ type Loss struct {
 	To   Ms `json:"to_ms,omitzero"`
 }
 
-// Touches tells whether l may be of the time of request q.
-func (l Loss) Touches(q Request) bool {
-	return l.To == 0 || l.To >= q.Wrote && (q.Ended == 0 || l.From <= q.Ended)
+// Matters tells whether l may be of the time of a request. One that is not is
+// told, but leaves the verdict alone.
+func (r Result) Matters(l Loss) bool {
+	return l.To == 0 || slices.ContainsFunc(r.Requests, func(q Request) bool {
+		return l.To >= q.Wrote && (q.Ended == 0 || l.From <= q.Ended)
+	})
 }
 
 // String is l as a reason why a result is inconclusive.

@@ -318,17 +318,12 @@ func (r *run) judge(err error) {
 		}
 	}
 	for _, loss := range r.result.Losses {
-		if !r.matters(loss) {
+		if !r.result.Matters(loss) {
 			continue
 		}
 		r.result.Verdict = record.Inconclusive
 		r.result.Reasons = append(r.result.Reasons, loss.String())
 	}
-}
-
-// matters tells whether a loss may be of the time of some request.
-func (r *run) matters(loss record.Loss) bool {
-	return loss.To == 0 || slices.ContainsFunc(r.result.Requests, loss.Touches)
 }
 
 // release is the running kernel's release, uname -r.
