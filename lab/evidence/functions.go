@@ -25,6 +25,8 @@ type functions struct {
 	missed  map[string]int
 	checked record.Ms
 	losses  []record.Loss
+	// drained counts the packets that had been seen when the ring was emptied.
+	drained int
 }
 
 // watchFunctions never fails: an observer goes on without what a machine does
@@ -59,6 +61,17 @@ func spaceOf(n Node) (uint32, error) {
 		return 0, fmt.Errorf("find the network namespace of %s: %w", n.Name(), err)
 	}
 	return uint32(s.Ino), nil
+}
+
+// drain empties the ring when it may be half full by the number of packets seen
+// so far, each of which makes two calls at most. In a short run this never
+// happens: the kernel takes its time to write stacks.
+func (f *functions) drain(packets int) {
+	if f == nil || f.trace == nil || 2*(packets-f.drained) < f.trace.Room()/2 {
+		return
+	}
+	f.drained = packets
+	_ = f.trace.Drain() // Stop meets the same error
 }
 
 // finish puts what was seen into e.

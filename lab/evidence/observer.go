@@ -221,9 +221,12 @@ func (o *Observer) lookAtRoutes() {
 // drain empties the rings. The caller holds mu.
 func (o *Observer) drain() {
 	start := time.Now()
+	packets := 0
 	for _, s := range o.sources {
 		s.packets.drain()
+		packets += s.packets.captured
 	}
+	o.functions.drain(packets)
 	o.draining += time.Since(start)
 }
 

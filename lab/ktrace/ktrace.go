@@ -52,6 +52,8 @@ type Trace struct {
 	lock   int
 	spaces []uint32
 	probes []probe
+	// buffer is the size of each processor's part of the ring, in bytes.
+	buffer int
 	// pipe is trace_pipe, not blocking.
 	pipe  int
 	rest  []byte
@@ -117,10 +119,10 @@ func (t *Trace) start(buffer int) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a bad pattern
 	}
-	buffer = min(buffer, max(leastBuffer, memory/max(1, len(processors))))
+	t.buffer = min(buffer, max(leastBuffer, memory/max(1, len(processors))))
 	for _, setting := range []struct{ file, value string }{
 		{"trace_clock", "mono"},
-		{"buffer_size_kb", strconv.Itoa(buffer >> 10)},
+		{"buffer_size_kb", strconv.Itoa(t.buffer >> 10)},
 		{"options/stacktrace", "1"},
 	} {
 		if err := t.set(setting.file, setting.value); err != nil {
@@ -239,6 +241,10 @@ func (t *Trace) Functions() (watched []string, instead map[string]string) {
 	}
 	return watched, instead
 }
+
+// Room is about how many calls, with their stacks, the ring has room for until it
+// is drained.
+func (t *Trace) Room() int { return t.buffer / 512 }
 
 // Drain takes over what the probes have recorded so far. It costs about as much
 // processor time as the recording: the kernel writes stacks as text.

@@ -38,9 +38,24 @@ type trace struct {
 	// stack is the hit that the frames belong to, -1 when none does.
 	stack int
 	last  time.Duration
+	// full tells that the last gap is of hits beyond mostHits.
+	full bool
 }
 
+// mostHits bounds the memory: a hit takes about 2 KiB.
+const mostHits = 20_000
+
 func newTrace() *trace { return &trace{open: map[int][]int{}, stack: -1} }
+
+// beyond counts a hit that there was no memory for.
+func (t *trace) beyond(at time.Duration) {
+	if n := len(t.gaps); n > 0 && t.full {
+		t.gaps[n-1].before = at
+		t.gaps[n-1].count++
+		return
+	}
+	t.full, t.gaps = true, append(t.gaps, gap{at, at, 1})
+}
 
 var (
 	// lineForm is "  TASK-PID  [CPU] FLAGS SECONDS.MICROSECONDS: REST"; the name
@@ -63,7 +78,7 @@ func (t *trace) line(line string) {
 	t.stack = -1
 	if lost := lostForm.FindStringSubmatch(line); lost != nil {
 		count, _ := strconv.Atoi(lost[1])
-		t.gaps = append(t.gaps, gap{after: t.last, count: count})
+		t.full, t.gaps = false, append(t.gaps, gap{after: t.last, count: count})
 		clear(t.open)
 		return
 	}
@@ -98,6 +113,10 @@ func (t *trace) line(line string) {
 		} else if n, err := strconv.ParseUint(text, 0, 64); err == nil {
 			h.values[name] = int64(n)
 		}
+	}
+	if len(t.hits) == mostHits {
+		t.beyond(t.last)
+		return
 	}
 	t.open[cpu] = append(open, len(t.hits))
 	t.hits = append(t.hits, h)
