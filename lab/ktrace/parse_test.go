@@ -120,6 +120,19 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// What there is no memory for is one gap with a count.
+func TestLimit(t *testing.T) {
+	line, _, _ := strings.Cut(sample, "\n")
+	got := newTrace()
+	for range mostHits + 3 {
+		got.line(line)
+	}
+	want := []gap{{2521930 * time.Microsecond, 2521930 * time.Microsecond, 3}}
+	if diff := cmp.Diff(want, got.gaps, cmp.AllowUnexported(gap{})); len(got.hits) != mostHits || diff != "" {
+		t.Errorf("%d hits, gaps (-want +got): %s", len(got.hits), diff)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(sample)
 	f.Add("CPU:0 [LOST 1 EVENTS]\n => frame\n")
