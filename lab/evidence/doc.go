@@ -11,7 +11,8 @@
 //     them is an event; their bytes are kept when asked for;
 //   - kernel functions: kprobes, when asked for and where there are any.
 //
-// An [Observer] brings sockets, packets and calls into one stream of record.Event on
+// An [Observer] brings sockets, packets and calls into one stream of
+// record.Event on
 // one clock. Counters and exceptions can also be read on their own.
 //
 // # Threads and namespaces
