@@ -123,7 +123,7 @@ func FuzzPacket(f *testing.F) {
 	f.Add(make([]byte, 9000), strings.Repeat("x", 1<<16), ^uint64(0), int64(1)<<62, uint8(2))
 	f.Fuzz(func(t *testing.T, data []byte, comment string, id uint64, ns int64, direction uint8) {
 		if ns < 0 {
-			t.Skip("before 1970")
+			return // before 1970, which the format cannot say
 		}
 		p := Packet{Time: time.Unix(0, ns), Length: len(data) + 1, Data: data, ID: id, Direction: Direction(direction % 3)}
 		if comment != "" {

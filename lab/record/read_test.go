@@ -90,7 +90,7 @@ func FuzzRead(f *testing.F) {
 		}
 		first, err := json.Marshal(r)
 		if err != nil {
-			t.Skip("a time that JSON cannot hold")
+			return // it holds a time that JSON cannot
 		}
 		again, err := Read("again", bytes.NewReader(first))
 		if err != nil {
